@@ -1,0 +1,1 @@
+"""What training and robot share: layouts, normalisation, imputation, bundle, live pipeline."""

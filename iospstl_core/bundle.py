@@ -1,0 +1,160 @@
+"""The bundle: a folder with all that a robot needs, checked byte by byte when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iospstl_core.errors import BundleError, InputError
+from iospstl_core.files import describe_files, new_folder, read_json, sha256_of, write_json
+from iospstl_core.imputation.bank import ImputationBank, open_bank, save_bank
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+ENCODER = "encoder.onnx"
+CLASSIFIER = "classifier.onnx"
+CENTROIDS = "centroids.npy"
+BANK = "bank"
+
+
+@dataclass(frozen=True)
+class BundleSettings:
+    """What the live path must do as training did.
+
+    Attributes
+    ----------
+    layout : str
+        Layout of the models.
+    n_frames, n_persons : int
+        Shape of a window.
+    window_s : float
+        Longest stretch of time that a window covers.
+    classes : tuple of str
+        Class names by index.
+    encoder_stream, classifier_stream : {"joint", "motion", "bone"}
+        What each network takes.
+    imputer : {"none", "mean", "linear", "knn"}
+        Rule that completes a window before it is classified.
+    n_neighbors : int
+        Donors averaged for each cell.
+    training : mapping
+        Provenance: dataset, split, occlusion, seed, versions, accuracies.
+    """
+
+    layout: str
+    n_frames: int
+    n_persons: int
+    window_s: float
+    classes: tuple[str, ...]
+    imputer: str
+    n_neighbors: int
+    encoder_stream: str = "joint"
+    classifier_stream: str = "joint"
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle; donors stay on disk until a cluster is read."""
+
+    folder: Path
+    settings: BundleSettings
+    centroids: NDArray[np.float32]
+    bank: ImputationBank
+
+    @property
+    def encoder_path(self) -> Path:
+        """Stage 1: window -> embedding."""
+        return self.folder / ENCODER
+
+    @property
+    def classifier_path(self) -> Path:
+        """Stage 2: completed window -> logits and embedding."""
+        return self.folder / CLASSIFIER
+
+
+def write_bundle(
+    folder: Path,
+    settings: BundleSettings,
+    encoder_onnx: bytes,
+    classifier_onnx: bytes,
+    centroids: NDArray[np.float32],
+    bank: ImputationBank,
+) -> None:
+    """Write a bundle; it appears under its name only when it is complete."""
+    with new_folder(folder) as partial:
+        (partial / ENCODER).write_bytes(encoder_onnx)
+        (partial / CLASSIFIER).write_bytes(classifier_onnx)
+        np.save(partial / CENTROIDS, centroids.astype(np.float32), allow_pickle=False)
+        (partial / BANK).mkdir()
+        save_bank(bank, partial / BANK)
+        manifest = {
+            "format": "iospstl-bundle",
+            "format_version": FORMAT_VERSION,
+            **asdict(settings),
+            "files": describe_files(partial),
+        }
+        write_json(partial / MANIFEST, manifest)
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Open a bundle after checking its version and the size and hash of every file.
+
+    Raises
+    ------
+    BundleError
+        If anything is missing, of another version, or differs by a byte; names the file and the
+        remedy.
+    """
+    settings = _read_settings(folder)
+    return Bundle(
+        folder=folder,
+        settings=settings,
+        centroids=np.load(folder / CENTROIDS, allow_pickle=False),
+        bank=open_bank(folder / BANK),
+    )
+
+
+def _read_settings(folder: Path) -> BundleSettings:
+    """Check the folder against its manifest and return the manifest's settings."""
+    remedy = "export it again with 'iospstl-train export' or copy it again"
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder}: expected a bundle, got no {MANIFEST} in it; {remedy}")
+    try:
+        manifest = read_json(path)
+    except InputError as error:
+        raise BundleError(f"{error}; {remedy}") from error
+    version = manifest.get("format_version")
+    if manifest.get("format") != "iospstl-bundle" or version != FORMAT_VERSION:
+        raise BundleError(
+            f"{path}: expected bundle format version {FORMAT_VERSION}, got {version}; export it "
+            "again with this release, or install the release that wrote it"
+        )
+    _check_files(folder, manifest.get("files", {}), remedy)
+    try:
+        values = {item.name: manifest[item.name] for item in fields(BundleSettings)}
+    except KeyError as error:
+        raise BundleError(f"{path}: expected the key {error}, got none; {remedy}") from error
+    return BundleSettings(**{**values, "classes": tuple(values["classes"])})
+
+
+def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]], remedy: str) -> None:
+    required = {ENCODER, CLASSIFIER, CENTROIDS}
+    if not required <= files.keys():
+        missing = ", ".join(sorted(required - files.keys()))
+        raise BundleError(f"{folder / MANIFEST}: expected entries for {missing}; {remedy}")
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"{path}: listed in the bundle's manifest, but missing; {remedy}")
+        size = path.stat().st_size
+        if size != expected["size"]:
+            raise BundleError(f"{path}: expected {expected['size']} bytes, got {size}; {remedy}")
+        if sha256_of(path) != expected["sha256"]:
+            raise BundleError(f"{path}: its content differs from the manifest's sha256; {remedy}")
