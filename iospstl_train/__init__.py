@@ -1,0 +1,1 @@
+"""The offline toolkit behind the command ``iospstl-train``."""

@@ -1,0 +1,1 @@
+"""Readers (one file a format), the recording they all return, and the store."""

@@ -1,0 +1,145 @@
+"""The store, written: all sequences of a dataset, and masks beside them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from iospstl_core.errors import InputError
+from iospstl_core.files import describe_files, new_folder, write_json
+from iospstl_core.skeleton import SkeletonLayout, layout_to_mapping
+from iospstl_core.store import FIELDS, STORE_VERSION, Store, open_store
+from iospstl_train.data.recording import Recording
+
+BoolArray = NDArray[np.bool_]
+
+SOURCES_OF_DATA = {
+    "ntu60": (
+        "the skeleton archive nturgbd_skeletons_s001_to_s017.zip (5.8 GB) from the Rapid-Rich "
+        "Object Search (ROSE) Lab, https://rose1.ntu.edu.sg/dataset/actionRecognition/ (free for "
+        "research after registration); unpack it",
+        "iospstl-train prepare --dataset ntu60 --data FOLDER_WITH_SKELETON_FILES",
+    ),
+    "ntu120": (
+        "the skeleton archives nturgbd_skeletons_s001_to_s017.zip and "
+        "nturgbd_skeletons_s018_to_s032.zip from the Rapid-Rich Object Search (ROSE) Lab, "
+        "https://rose1.ntu.edu.sg/dataset/actionRecognition/ (free for research after "
+        "registration); unpack both into one folder",
+        "iospstl-train prepare --dataset ntu120 --data FOLDER_WITH_SKELETON_FILES",
+    ),
+    "nw-ucla": (
+        "the skeletons of Northwestern-UCLA Multiview Action 3D (all_sqe, 1,484 JSON files) from "
+        "its authors, https://wangjiangb.github.io/my_data.html",
+        "iospstl-train prepare --dataset nw-ucla --data ALL_SQE_FOLDER_OR_ARCHIVE",
+    ),
+    "npz": (
+        "nothing: bring your own recordings as a neutral archive",
+        "iospstl-train prepare --dataset npz --data FILE.npz --layout LAYOUT --split SPLIT",
+    ),
+    "synthetic": ("nothing: it is generated", "iospstl-train prepare --dataset synthetic"),
+}
+"""By dataset: what to get from whom, and the command that prepares it."""
+
+
+def write_store(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    layout: SkeletonLayout,
+    recordings: Iterable[Recording],
+) -> int:
+    """Write recordings, one at a time, into a new store; return their number.
+
+    Parameters
+    ----------
+    folder : Path
+        Replaced only when everything has been written.
+    manifest : mapping
+        dataset, class_names, n_persons, fps, splits, steps.
+    layout : SkeletonLayout
+    recordings : iterable of Recording
+        Consumed once, never held in memory together.
+    """
+    with new_folder(folder) as partial:
+        rows = _write_frames(partial, recordings, int(manifest["n_persons"]), layout.n_joints)
+        if not rows:
+            raise InputError(f"{folder}: expected at least one sequence to store, got none")
+        lengths = [row[0] for row in rows]
+        np.save(partial / "offset.npy", np.cumsum([0, *lengths]).astype(np.int64))
+        for column, name in enumerate(FIELDS, start=2):
+            np.save(partial / f"{name}.npy", np.array([row[column] for row in rows], np.int64))
+        write_json(partial / "names.json", {"names": [row[1] for row in rows]})
+        files = describe_files(partial)
+        content = {"format_version": STORE_VERSION, **manifest, "n_sequences": len(rows)}
+        content |= {"layout": layout_to_mapping(layout), "files": files}
+        write_json(partial / "manifest.json", content)
+    return len(rows)
+
+
+def _write_frames(
+    folder: Path, recordings: Iterable[Recording], n_persons: int, n_joints: int
+) -> list[tuple[Any, ...]]:
+    """Append all frames to flat files, wrap them as ``.npy``; return a row a sequence."""
+    rows: list[tuple[Any, ...]] = []
+    raw = {"xyz": folder / "xyz.raw", "present": folder / "present.raw"}
+    with raw["xyz"].open("wb") as xyz_file, raw["present"].open("wb") as present_file:
+        for item in recordings:
+            xyz_file.write(np.ascontiguousarray(item.xyz, dtype=np.float32).tobytes())
+            present_file.write(np.ascontiguousarray(item.present, dtype=bool).tobytes())
+            row = (len(item.xyz), item.name, item.label, item.subject, item.view, item.setup)
+            rows.append(row)
+    n_frames = sum(row[0] for row in rows)
+    shapes = {"xyz": (n_frames, n_persons, n_joints, 3), "present": (n_frames, n_persons)}
+    for name, dtype in (("xyz", np.float32), ("present", np.bool_)):
+        if n_frames:
+            target = open_memmap(folder / f"{name}.npy", "w+", dtype, shapes[name])
+            source = np.memmap(raw[name], dtype, "r", shape=shapes[name])
+            for start in range(0, n_frames, 1 << 14):
+                target[start : start + (1 << 14)] = source[start : start + (1 << 14)]
+            target.flush()
+        raw[name].unlink()
+    return rows
+
+
+def find_store(dataset: str, root: Path) -> Store:
+    """Open the store of a dataset below `root`.
+
+    Raises
+    ------
+    InputError
+        If it is not there: says what to get from whom and which command prepares it.
+    """
+    folder = root / dataset
+    if (folder / "manifest.json").is_file():
+        return open_store(folder)
+    prepared = sorted(path.parent.name for path in root.glob("*/manifest.json"))
+    if dataset not in SOURCES_OF_DATA:
+        known = sorted({*SOURCES_OF_DATA, *prepared})
+        nearest = difflib.get_close_matches(dataset, known, n=1)
+        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+        raise InputError(f"dataset: expected one of {', '.join(known)}, got '{dataset}'{hint}")
+    get, command = SOURCES_OF_DATA[dataset]
+    raise InputError(
+        f"{dataset}: no prepared store at {folder}. Get {get}. Then run: {command} --root {root}"
+    )
+
+
+def write_occlusion(
+    store: Store, name: str, masks: Iterator[BoolArray], manifest: dict[str, Any]
+) -> None:
+    """Write one mask (n_frames, n_persons, n_joints) for each sequence, in order.
+
+    `manifest` is written after the last mask, so that the caller can add to it meanwhile.
+    """
+    with new_folder(store.folder / "occlusion" / name) as partial:
+        shape = store.xyz.shape[:-1]
+        hidden = open_memmap(partial / "hidden.npy", "w+", np.bool_, shape)
+        for index, mask in enumerate(masks):
+            hidden[store.frames(index)] = mask
+        hidden.flush()
+        write_json(partial / "manifest.json", {"format_version": STORE_VERSION, **manifest})
