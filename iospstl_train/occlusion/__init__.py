@@ -1,0 +1,1 @@
+"""Synthetic occlusion: which joints a camera would not have seen."""
