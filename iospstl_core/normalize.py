@@ -76,14 +76,12 @@ def estimate_body_frame(xyz: FloatArray, layout: SkeletonLayout = NTU_25) -> Bod
 
     Notes
     -----
-    The origin is the mean over persons of each person's median centre joint; a person whose centre
-    was never seen lends the first joint of the body's axis that was, moved by the resting pose.
-    The heading is that of the summed left-to-right vectors of shoulders and hips of all persons
-    that face like the first one; with none seen it stays 0.
+    The heading is that of the summed left-to-right vectors of shoulders and hips of the first
+    person in whom a pair was seen; with none seen it stays 0.
+    The origin is the mean over persons of each person's median centre joint, along the axes of
+    that heading; a person whose centre was never seen lends the first joint of the body's axis
+    that was, moved by the resting pose.
     """
-    centers = [_person_center(xyz[:, person], layout) for person in range(xyz.shape[1])]
-    seen = [center for center in centers if center is not None]
-    origin = np.mean(seen, axis=0) if seen else np.zeros(3)
     across = np.zeros(3)
     for person in range(xyz.shape[1]):
         across = _side_to_side(xyz[:, person], layout)
@@ -91,6 +89,11 @@ def estimate_body_frame(xyz: FloatArray, layout: SkeletonLayout = NTU_25) -> Bod
             break
     is_guess = not np.any(across)
     yaw = 0.0 if is_guess else float(np.arctan2(across[2], across[0]))
+    rotation = _rotation(yaw)  # medians and the resting pose have axes: those of the body
+    turned = xyz @ rotation.T
+    centers = [_person_center(turned[:, person], layout) for person in range(xyz.shape[1])]
+    seen = [center for center in centers if center is not None]
+    origin = np.mean(seen, axis=0) @ rotation if seen else np.zeros(3)
     return BodyFrame(origin.astype(np.float32), yaw, is_guess)
 
 

@@ -26,6 +26,7 @@ BoolArray = NDArray[np.bool_]
 
 STORE_VERSION = 1
 FIELDS = ("label", "subject", "view", "setup")
+_KEYS = ("dataset", "layout", "class_names", "n_persons", "fps", "splits", "files")
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,12 @@ def open_store(folder: Path) -> Store:
             f"{folder}: expected store format version {STORE_VERSION}, got "
             f"{manifest.get('format_version')}; prepare it again"
         )
+    missing = [key for key in _KEYS if key not in manifest]
+    if missing:
+        raise InputError(
+            f"{folder}: expected the manifest of a store, got one without {', '.join(missing)}; "
+            "prepare it again"
+        )
     for name, expected in manifest["files"].items():
         path = folder / name
         size = path.stat().st_size if path.is_file() else None
@@ -151,7 +158,12 @@ def find_occlusion(store: Store, name: str) -> Occlusion:
             f"iospstl-train occlude --dataset {store.dataset} --root {store.folder.parent} "
             f"--kind realistic --name {name}"
         )
-    hidden = np.load(folder / "hidden.npy", mmap_mode="r", allow_pickle=False)
+    try:
+        hidden = np.load(folder / "hidden.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder / 'hidden.npy'}: expected masks, got: {error}; occlude the store again"
+        ) from error
     if hidden.shape != store.xyz.shape[:-1]:
         raise InputError(
             f"{folder}: expected masks for {store.xyz.shape[:-1]} cells, got {hidden.shape}; the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import dropwhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,9 @@ class FrameBuffer:
         """
         group = self._group(track_id, n_persons)
         start = self._started[track_id]
-        frames = [frame for frame in self._frames if frame[0] >= start]
+        frames = list(
+            dropwhile(lambda frame: frame[0] < start or track_id not in frame[1], self._frames)
+        )
         xyz = np.full((len(frames), n_persons, self.n_joints, 3), np.nan, dtype=np.float32)
         present = np.zeros((len(frames), n_persons), dtype=bool)
         for row, (stamp_s, persons) in enumerate(frames):

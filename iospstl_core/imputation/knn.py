@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from iospstl_core.imputation.bank import ImputationBank, nan_mean
+from iospstl_core.imputation.bank import ImputationBank
 from iospstl_core.imputation.fill import CellSource, Filled, fill_from_mean, start_fill
 
 FloatArray = NDArray[np.float32]
@@ -28,9 +28,14 @@ _CANCELLATION = 1e-4
 
 @dataclass(frozen=True)
 class _Donors:
-    """One cluster, ready for distances."""
+    """One cluster, ready for distances.
 
-    values: FloatArray  # (n_donors, n_cells, 3), 0 where not observed
+    Single precision cannot tell near donors apart by the norms of whole bodies, so what is
+    compared is the offset from the cluster's mean.
+    """
+
+    mean: FloatArray  # (n_cells, 3), NaN where no donor has the cell
+    values: FloatArray  # (n_donors, n_cells, 3), minus the mean; 0 where not observed
     observed: FloatArray  # (n_donors, n_cells), 0 or 1
     squares: FloatArray  # (n_donors, n_cells), summed over x, y, z
 
@@ -96,7 +101,8 @@ class ClusterKnnImputer:
         if not len(donors.values):
             return
         cells = filled[rows].reshape(len(rows), -1, 3)
-        distance = masked_distance(cells, donors.values, donors.observed, donors.squares)
+        offsets = cells - np.nan_to_num(donors.mean)
+        distance = masked_distance(offsets, donors.values, donors.observed, donors.squares)
         sources = source[rows].reshape(len(rows), -1)
         for row in range(len(rows)):
             empty = np.flatnonzero(sources[row] == CellSource.UNFILLED)
@@ -109,13 +115,21 @@ class ClusterKnnImputer:
         """One cluster in single precision, from memory or from the bank."""
         donors = self._open.pop(cluster, None)
         if donors is None:
-            values, observed = self.bank.read_cluster(cluster)
-            squares = np.einsum("dcx,dcx->dc", values, values)
-            donors = _Donors(values, observed.astype(np.float32), squares)
+            donors = _ready(*self.bank.read_cluster(cluster))
         self._open[cluster] = donors
         while len(self._open) > self.max_open_clusters:
             self._open.pop(next(iter(self._open)))
         return donors
+
+
+def _ready(values: FloatArray, observed: BoolArray) -> _Donors:
+    """Donors of a cluster from values (n_donors, n_cells, 3) and what of them is observed."""
+    count = observed.sum(axis=0)[:, None]
+    mean = values.sum(axis=0, dtype=np.float64) / np.maximum(count, 1)  # 0 is added for the rest
+    offsets = (values - mean.astype(np.float32)) * observed[..., None]
+    squares = np.einsum("dcx,dcx->dc", offsets, offsets)
+    known = np.where(count > 0, mean, np.nan).astype(np.float32)
+    return _Donors(known, offsets, observed.astype(np.float32), squares)
 
 
 def masked_distance(
@@ -170,12 +184,15 @@ def _fill_row(
         done = chosen.sum(axis=0) >= n_required
         weight = _inverse_distance(distance[candidates], chosen[:, done])
         values = donors.values[np.ix_(candidates, empty[done])]
-        cells[empty[done]] = np.einsum("dc,dcx->cx", weight, values) / weight.sum(axis=0)[:, None]
+        offset = np.einsum("dc,dcx->cx", weight, values) / weight.sum(axis=0)[:, None]
+        cells[empty[done]] = donors.mean[empty[done]] + offset
         source[empty[done]] = CellSource.KNN
         empty = empty[~done]
         if not len(empty):
             return
-    _fill_from_cluster_mean(cells, source, empty, donors)
+    known = empty[~np.isnan(donors.mean[empty, 0])]  # their donors share nothing with the window
+    cells[known] = donors.mean[known]
+    source[known] = CellSource.CLUSTER_MEAN
 
 
 def _inverse_distance(distance: FloatArray, chosen: BoolArray) -> FloatArray:
@@ -184,14 +201,3 @@ def _inverse_distance(distance: FloatArray, chosen: BoolArray) -> FloatArray:
     inverse = 1 / np.where(distance > 0, distance, 1)
     weight = np.where(exact.any(axis=0), exact, chosen * inverse[:, None])
     return np.asarray(weight, dtype=np.float32)
-
-
-def _fill_from_cluster_mean(
-    cells: FloatArray, source: NDArray[np.uint8], empty: IntArray, donors: _Donors
-) -> None:
-    """Fill cells whose donors share nothing with the window from the cluster's mean, in place."""
-    values = donors.values[:, empty]
-    mean = nan_mean(np.where(donors.observed[:, empty, None] > 0, values, np.nan))
-    known = ~np.isnan(mean[:, 0])
-    cells[empty[known]] = mean[known]
-    source[empty[known]] = CellSource.CLUSTER_MEAN

@@ -65,6 +65,8 @@ def write_store(
     recordings : iterable of Recording
         Consumed once, never held in memory together.
     """
+    if folder.exists() and not (folder / "offset.npy").is_file() and any(folder.iterdir()):
+        raise InputError(f"{folder}: holds something else than a store; choose another --name")
     with new_folder(folder) as partial:
         rows = _write_frames(partial, recordings, int(manifest["n_persons"]), layout.n_joints)
         if not rows:
@@ -136,6 +138,8 @@ def write_occlusion(
 
     `manifest` is written after the last mask, so that the caller can add to it meanwhile.
     """
+    if not name or name == ".." or Path(name).name != name:
+        raise InputError(f"--name: expected a name without folders, got '{name}'")
     with new_folder(store.folder / "occlusion" / name) as partial:
         shape = store.xyz.shape[:-1]
         hidden = open_memmap(partial / "hidden.npy", "w+", np.bool_, shape)

@@ -81,6 +81,7 @@ def load_windows(
     n_frames : int
         Length of a window.
     """
+    is_train, is_test = store.split(split)
     shape = (len(store), n_frames, store.n_persons, NTU_25.n_joints, 3)
     xyz = np.full(shape, np.nan, dtype=np.float32)
     truth = np.full(shape, np.nan, dtype=np.float32)
@@ -93,7 +94,6 @@ def load_windows(
         window = normalize(seen, there, n_frames)
         xyz[index], present[index] = window.xyz, window.present
         truth[index], _ = resample(to_body_frame(raw, window.frame), there, n_frames)
-    is_train, is_test = store.split(split)
     return WindowSet(
         xyz, truth, present, store.label, is_train, is_test, store.names, store.class_names
     )

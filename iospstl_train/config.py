@@ -1,0 +1,207 @@
+"""Typed configuration: defaults in dataclasses, YAML files that hold only differences.
+
+Order of precedence, last wins: defaults, preset, ``--config FILE``, ``--set SECTION.KEY=VALUE``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from iospstl_core.errors import InputError
+from iospstl_train.methods.augment import AugmentSettings
+from iospstl_train.methods.opstl import OpstlSettings
+from iospstl_train.models.stgcn import EncoderSettings
+from iospstl_train.occlusion.realistic import RealisticSettings
+from iospstl_train.ranges import AboveZero, Count, NotNegative, Positive
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The pre-training loop.
+
+    Attributes
+    ----------
+    epochs, batch_size, warmup_epochs
+        Linear warm-up, then cosine to 0.
+    learning_rate, weight_decay
+        Of Adam.
+    stream : {"joint", "motion", "bone"}
+        What the networks take.
+    """
+
+    epochs: Positive = 150
+    batch_size: Positive = 128
+    warmup_epochs: Count = 10
+    learning_rate: AboveZero = 5e-3
+    weight_decay: NotNegative = 1e-5
+    stream: Literal["joint", "motion", "bone"] = "joint"
+
+
+@dataclass(frozen=True)
+class LinearSettings:
+    """Linear evaluation: Adam without decay, cosine to 0, the encoder frozen in eval mode."""
+
+    epochs: Positive = 150
+    batch_size: Positive = 128
+    learning_rate: AboveZero = 0.01
+
+
+@dataclass(frozen=True)
+class ImputationSettings:
+    """Clusters and neighbours.
+
+    Attributes
+    ----------
+    n_clusters : int
+        0 for as many as there are classes.
+    n_neighbors : int
+        Donors averaged for each cell.
+    max_iter : int
+        Of k-means.
+    """
+
+    n_clusters: Count = 0
+    n_neighbors: Positive = 5
+    max_iter: Positive = 100
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that can be set."""
+
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    opstl: OpstlSettings = field(default_factory=OpstlSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    linear: LinearSettings = field(default_factory=LinearSettings)
+    imputation: ImputationSettings = field(default_factory=ImputationSettings)
+    realistic: RealisticSettings = field(default_factory=RealisticSettings)
+
+
+def preset_names() -> list[str]:
+    """Return the names of the built-in presets."""
+    folder = files("iospstl_train") / "presets"
+    return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_config(
+    preset: str | None = None, path: Path | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """Return a configuration.
+
+    Parameters
+    ----------
+    preset : str, optional
+        Name of a built-in preset.
+    path : Path, optional
+        YAML file with differences.
+    overrides : sequence of str
+        ``section.key=value``, the value in YAML.
+
+    Raises
+    ------
+    InputError
+        For an unknown section or key (names the nearest) or a value of the wrong type or range.
+    """
+    config = Config()
+    if preset is not None:
+        if preset not in preset_names():
+            raise InputError(
+                f"preset: expected one of {', '.join(preset_names())}, got '{preset}'"
+            )
+        text = (files("iospstl_train") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+        config = _merge(config, _parse_yaml(text, f"preset {preset}"), f"preset {preset}")
+    if path is not None:
+        config = _merge(config, _parse_yaml(_read_text(path), str(path)), str(path))
+    return _merge(config, _parse_overrides(overrides), "--set")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a readable YAML file, got: {error}") from error
+
+
+def _parse_yaml(text: str, source: str) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"{source}: expected YAML, got: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(data, dict | None):
+        raise InputError(f"{source}: expected sections with keys, got {type(data).__name__}")
+    return data or {}
+
+
+def _parse_overrides(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """All overrides as sections with keys: values that depend on each other change together."""
+    changes: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        section, dot, key = name.partition(".")
+        if not separator or not dot:
+            raise InputError(f"--set: expected SECTION.KEY=VALUE, got '{text}'")
+        parsed = _parse_yaml(f"value: {value}", f"--set {text}")["value"]
+        changes.setdefault(section, {})[key] = parsed
+    return changes
+
+
+def _merge(config: Config, changes: Mapping[str, Any], source: str) -> Config:
+    """Return the configuration with some values changed and everything validated."""
+    data = asdict(config)
+    _check_keys(changes, data, source, "section")
+    for section, values in changes.items():
+        if not isinstance(values, Mapping):
+            raise InputError(f"{source}: {section}: expected keys and values, got '{values}'")
+        _check_keys(values, data[section], f"{source}: {section}", "key")
+        data[section].update(values)
+    try:
+        return TypeAdapter(Config).validate_python(data)
+    except ValidationError as error:
+        raise InputError(f"{source}: {_describe(error)}") from error
+
+
+def _check_keys(got: Mapping[str, Any], known: Mapping[str, Any], where: str, kind: str) -> None:
+    for key in got:
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}"
+            raise InputError(f"{where}: unknown {kind} '{key}'; {hint}")
+
+
+def _describe(error: ValidationError) -> str:
+    """All faults of a configuration in one sentence."""
+    faults = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "value_error":  # of a section's own check: names key and value
+            faults.append(f"{where}.{fault['msg'].removeprefix('Value error, ')}")
+        else:
+            faults.append(f"{where}: {fault['msg'].lower()}, got {fault['input']!r}")
+    return "; ".join(faults)
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Return the resolved configuration, ready for JSON or YAML."""
+    return {
+        item.name: {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(getattr(config, item.name)).items()
+        }
+        for item in fields(config)
+    }
+
+
+def config_from_dict(data: Mapping[str, Any], source: str) -> Config:
+    """Return the configuration that `config_to_dict` described."""
+    return _merge(Config(), data, source)

@@ -1,0 +1,1 @@
+"""Protocols, error measures, tables and pictures."""

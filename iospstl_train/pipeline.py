@@ -1,0 +1,386 @@
+"""``iospstl-train pipeline``: from a store to a report and a bundle, resumable.
+
+What takes long (pre-training) leaves checkpoints; everything else is computed again in seconds
+when an interrupted run is started again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iospstl_core.bundle import BundleSettings
+from iospstl_core.errors import InputError
+from iospstl_core.files import read_json, write_json
+from iospstl_core.imputation.fill import Filled
+from iospstl_core.skeleton import NTU_25
+from iospstl_core.store import Occlusion, Store, find_occlusion
+from iospstl_train.config import Config, config_to_dict
+from iospstl_train.data.windows import WindowSet, load_windows
+from iospstl_train.evaluation.linear import LinearResult, evaluate_linear
+from iospstl_train.evaluation.pictures import (
+    draw_confusion,
+    draw_imputation_gif,
+    draw_imputation_strip,
+)
+from iospstl_train.evaluation.report import Report, ReportRow, write_report
+from iospstl_train.export import Classifier, describe_differences, export_bundle
+from iospstl_train.imputing import (
+    METHODS,
+    Clusters,
+    fit_clusters,
+    imputation_error_mm,
+    impute,
+    save_imputed,
+)
+from iospstl_train.models.stgcn import StgcnEncoder
+from iospstl_train.occlusion.occlude import KINDS, occlude
+from iospstl_train.training.embed import embed
+from iospstl_train.training.pretrain import (
+    PretrainData,
+    find_device,
+    package_versions,
+    pretrain,
+    training_seconds,
+)
+
+ROWS = ("clean", *METHODS)
+_WINDOW_STEP_S = 0.5
+_WINDOW_PERCENTILE = 95
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """What one run of the pipeline is about.
+
+    Attributes
+    ----------
+    store : Store
+    occlusion : str
+        Name of an occlusion of the store; ``realistic`` and ``random`` are made if missing.
+    out : Path
+        Run folder.
+    config : Config
+    split : str, optional
+        Name of a split of the store; its first if left out.
+    rows : tuple of str
+        Rows of the table, out of `ROWS`; "none" is always there, it is stage 1.
+    bundle_row : str
+        Imputer whose stage-2 network goes into the bundle.
+    seed : int
+        Of training. Occlusion has its own.
+    occlusion_seed : int
+    random_fraction : float
+        Share of cells of a random occlusion.
+    meshes : Path, optional
+        Folder of meshes for a realistic occlusion.
+    device : str
+    """
+
+    store: Store
+    occlusion: str
+    out: Path
+    config: Config
+    split: str | None = None
+    rows: tuple[str, ...] = ROWS
+    bundle_row: str = "knn"
+    seed: int = 1
+    occlusion_seed: int = 0
+    random_fraction: float = 0.1
+    meshes: Path | None = None
+    device: str = "cpu"
+
+
+@dataclass
+class _Run:
+    """What the steps of one run share."""
+
+    options: PipelineOptions
+    provenance: dict[str, Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, ReportRow] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - began
+
+
+def run_pipeline(options: PipelineOptions) -> Report:
+    """Occlude, pre-train, impute, pre-train again, evaluate and export; return the report.
+
+    Writes ``report.md``, ``report.json``, ``pictures/``, ``bundle/``, ``offline.json`` (label of
+    every test sequence) and a folder for each pre-training below ``options.out``. A run that was
+    interrupted goes on where it stopped when it is started with the same options.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a run with other options, or an option is wrong.
+    """
+    _check_options(options)
+    _claim_folder(options)
+    run = _Run(options, _provenance(options))
+    with run.timed("occlude"):
+        occlusion = _find_or_make_occlusion(options)
+    with run.timed("normalise"):
+        occluded = load_windows(options.store, occlusion, options.split)
+    if "clean" in options.rows:
+        clean = load_windows(options.store, None, options.split)
+        _add_row(run, "clean", clean, clean, fill_report=None)
+    stage1, _ = _add_row(run, "none", occluded, occluded, fill_report=None)
+    with run.timed("cluster"):
+        embedding = embed(stage1, occluded.xyz, options.config.training.stream)
+        clusters = fit_clusters(occluded, embedding, options.config.imputation)
+    for method in METHODS:
+        if method in options.rows and method != "none":
+            _impute_and_train(run, method, occluded, clusters, stage1)
+    report = _make_report(run, occlusion, occluded)
+    write_report(options.out / "report.md", report)
+    return report
+
+
+def _check_options(options: PipelineOptions) -> None:
+    unknown = [name for name in (*options.rows, options.bundle_row) if name not in ROWS]
+    if unknown:
+        raise InputError(f"rows: expected some of {', '.join(ROWS)}, got {', '.join(unknown)}")
+    exportable = [name for name in options.rows if name not in ("clean", "random", "none")]
+    if options.bundle_row not in exportable:
+        raise InputError(
+            f"bundle row: expected one of the rows {', '.join(exportable)}, "
+            f"got '{options.bundle_row}'"
+        )
+    find_device(options.device)
+    options.store.split(options.split)
+    if options.occlusion not in KINDS:
+        find_occlusion(options.store, options.occlusion)
+
+
+def _provenance(options: PipelineOptions) -> dict[str, Any]:
+    split = options.split or next(iter(options.store.splits))
+    return {
+        "dataset": options.store.dataset,
+        "split": split,
+        "occlusion": options.occlusion,
+    }
+
+
+def _claim_folder(options: PipelineOptions) -> None:
+    """Write the options into a new run folder, or compare them with those that are there."""
+    described = {
+        **_provenance(options),
+        "config": config_to_dict(options.config),
+        "seed": options.seed,
+        "occlusion_seed": options.occlusion_seed,
+        "n_sequences": len(options.store),
+    }
+    path = options.out / "pipeline.json"
+    if path.is_file():
+        before = read_json(path)
+        changed = [key for key in described if before.get(key) != _as_json(described[key])]
+        if changed:
+            raise InputError(
+                f"{options.out}: holds a run with another {', '.join(changed)}; repeat its "
+                "options to go on with it, or choose another --out"
+            )
+    write_json(path, described)
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _find_or_make_occlusion(options: PipelineOptions) -> Occlusion:
+    try:
+        return find_occlusion(options.store, options.occlusion)
+    except InputError:
+        if options.occlusion not in KINDS:
+            raise
+    return occlude(
+        options.store,
+        options.occlusion,
+        options.occlusion,
+        options.occlusion_seed,
+        options.config.realistic,
+        options.random_fraction,
+        options.meshes,
+    )
+
+
+def _add_row(
+    run: _Run,
+    name: str,
+    windows: WindowSet,
+    occluded: WindowSet,
+    fill_report: tuple[float, Mapping[str, int]] | None,
+) -> tuple[StgcnEncoder, LinearResult]:
+    """Pre-train on the training windows and evaluate on the test windows."""
+    options = run.options
+    folder = options.out / (f"stage1-{name}" if fill_report is None else f"stage2-{name}")
+    train, test = windows.is_train, windows.is_test
+    encoder = pretrain(
+        PretrainData(windows.xyz[train], occluded.hidden_frac()[train]),
+        options.config,
+        folder,
+        options.seed,
+        options.device,
+        resume=True,
+        provenance={**run.provenance, "row": name},
+    )
+    run.seconds[f"pre-train {name}"] = training_seconds(folder)
+    with run.timed(f"evaluate {name}"):
+        features = embed(encoder, windows.xyz, options.config.training.stream)
+        result = evaluate_linear(
+            (features[train], windows.label[train]),
+            (features[test], windows.label[test]),
+            len(windows.class_names),
+            options.config.linear,
+            options.seed,
+        )
+    error_mm, counts = fill_report or (None, {})
+    seconds = run.seconds[f"pre-train {name}"] + run.seconds[f"evaluate {name}"]
+    run.rows[name] = ReportRow(name, error_mm, result.accuracy, counts, seconds)
+    return encoder, result
+
+
+def _impute_and_train(
+    run: _Run, method: str, occluded: WindowSet, clusters: Clusters, stage1: StgcnEncoder
+) -> None:
+    """Add the row of one imputer, and export it if it is the one for the robot."""
+    options = run.options
+    with run.timed(f"impute {method}"):
+        filled = impute(occluded, method, clusters, options.config.imputation.n_neighbors)
+    error_mm = imputation_error_mm(occluded, filled, occluded.is_test)
+    fill_report = (error_mm, Filled(filled.xyz, filled.source[occluded.is_test]).counts())
+    completed = WindowSet(**{**vars(occluded), "xyz": filled.xyz})
+    encoder, result = _add_row(run, method, completed, occluded, fill_report)
+    if method == options.bundle_row:
+        manifest = {
+            **run.provenance,
+            "split": options.split or next(iter(options.store.splits)),
+            "method": method,
+            "n_neighbors": options.config.imputation.n_neighbors,
+            "error_mm": error_mm,
+        }
+        save_imputed(options.out / "imputed" / method, filled, clusters, manifest)
+        with run.timed("export"):
+            _export(run, occluded, clusters, stage1, Classifier(encoder.cpu(), result.classifier))
+        _write_offline_labels(options.out / "offline.json", occluded, result)
+        with run.timed("draw"):
+            _draw(options.out / "pictures", occluded, filled, result)
+
+
+def _export(
+    run: _Run,
+    occluded: WindowSet,
+    clusters: Clusters,
+    stage1: StgcnEncoder,
+    classifier: Classifier,
+) -> None:
+    options = run.options
+    row = run.rows[options.bundle_row]
+    training = {
+        **run.provenance,
+        "seed": options.seed,
+        "linear_accuracy": row.accuracy,
+        "hidden_joint_error_mm": row.error_mm,
+        "versions": package_versions(),
+    }
+    settings = make_bundle_settings(
+        options.store,
+        occluded,
+        options.bundle_row,
+        options.config.imputation.n_neighbors,
+        training,
+        options.config.training.stream,
+    )
+    sample = occluded.xyz[occluded.is_test][:64]
+    differences = export_bundle(
+        options.out / "bundle", settings, stage1.cpu(), classifier, clusters, sample
+    )
+    run.notes.append(describe_differences(options.out / "bundle", differences))
+
+
+def make_bundle_settings(
+    store: Store,
+    windows: WindowSet,
+    imputer: str,
+    n_neighbors: int,
+    training: dict[str, Any],
+    stream: str,
+) -> BundleSettings:
+    """Return the settings of a bundle for the windows of a store."""
+    return BundleSettings(
+        layout=NTU_25.name,
+        n_frames=windows.xyz.shape[1],
+        n_persons=windows.xyz.shape[2],
+        window_s=usual_duration_s(store),
+        classes=windows.class_names,
+        imputer=imputer,
+        n_neighbors=n_neighbors,
+        encoder_stream=stream,
+        classifier_stream=stream,
+        training=training,
+    )
+
+
+def usual_duration_s(store: Store) -> float:
+    """Return a window length that covers all but the longest sequences, in half seconds."""
+    durations = np.diff(store.offset) / store.fps
+    longest = float(np.percentile(durations, _WINDOW_PERCENTILE))
+    return max(math.ceil(longest / _WINDOW_STEP_S), 1) * _WINDOW_STEP_S
+
+
+def _write_offline_labels(path: Path, windows: WindowSet, result: LinearResult) -> None:
+    names = [name for name, is_test in zip(windows.names, windows.is_test, strict=True) if is_test]
+    labels = [windows.class_names[index] for index in result.predicted]
+    write_json(path, dict(zip(names, labels, strict=True)))
+
+
+def _draw(folder: Path, occluded: WindowSet, filled: Filled, result: LinearResult) -> None:
+    """Draw the test sequence whose hidden share is nearest to a third, and the confusion."""
+    rows = np.flatnonzero(occluded.is_test)
+    share = np.nanmean(occluded.hidden_frac()[rows], axis=1)
+    row = int(rows[np.argmin(np.abs(share - 1 / 3))])
+    title = f"{occluded.class_names[occluded.label[row]]} ({occluded.names[row]})"
+    panels = occluded.xyz[row], filled.xyz[row], occluded.truth[row]
+    draw_imputation_strip(folder / "imputation.png", *panels, title=title)
+    draw_imputation_gif(folder / "imputation.gif", *panels, title=title)
+    labels = occluded.label[rows]
+    draw_confusion(folder / "confusion.png", labels, result.predicted, occluded.class_names)
+
+
+def _make_report(run: _Run, occlusion: Occlusion, occluded: WindowSet) -> Report:
+    options = run.options
+    return Report(
+        dataset=options.store.dataset,
+        split=run.provenance["split"],
+        split_expression=options.store.splits[run.provenance["split"]],
+        n_train=int(occluded.is_train.sum()),
+        n_test=int(occluded.is_test.sum()),
+        occlusion=occlusion.name,
+        occlusion_kind=f"{occlusion.manifest['kind']}, seed {occlusion.manifest['seed']}",
+        hidden_frac=occlusion.manifest["hidden_frac"],
+        rows=tuple(run.rows[name] for name in ROWS if name in run.rows),
+        seed=options.seed,
+        settings=config_to_dict(options.config),
+        versions=package_versions(),
+        stage_seconds=run.seconds,
+        command=" ".join(sys.argv),
+        pictures=tuple(f"pictures/{name}" for name in _PICTURES),
+        notes=tuple(run.notes),
+    )
+
+
+_PICTURES = ("imputation.png", "imputation.gif", "confusion.png")

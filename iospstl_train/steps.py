@@ -1,0 +1,217 @@
+"""The single steps behind the commands of ``iospstl-train``; `pipeline` chains them."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iospstl_core.errors import InputError
+from iospstl_core.files import read_json, write_json
+from iospstl_core.store import Store, find_occlusion
+from iospstl_train.config import load_config
+from iospstl_train.data.store import find_store
+from iospstl_train.data.windows import WindowSet, load_windows
+from iospstl_train.evaluation.linear import LinearResult, evaluate_linear
+from iospstl_train.export import Classifier, describe_differences, export_bundle
+from iospstl_train.imputing import (
+    fit_clusters,
+    imputation_error_mm,
+    impute,
+    open_imputed,
+    save_imputed,
+)
+from iospstl_train.models.stgcn import StgcnEncoder
+from iospstl_train.pipeline import PipelineOptions, make_bundle_settings, run_pipeline
+from iospstl_train.training.embed import embed
+from iospstl_train.training.pretrain import RUN_FILE, PretrainData, load_encoder, pretrain
+
+
+def load_data(options: argparse.Namespace) -> tuple[Store, WindowSet, dict[str, Any]]:
+    """Return store, windows and provenance of ``--dataset --occlusion --split``."""
+    store = find_store(options.dataset, options.root)
+    name = getattr(options, "occlusion", None)
+    occlusion = find_occlusion(store, name) if name else None
+    windows = load_windows(store, occlusion, options.split)
+    split = options.split or next(iter(store.splits))
+    provenance = {"dataset": store.dataset, "split": split, "occlusion": name}
+    return store, windows, provenance
+
+
+def _take_over(options: argparse.Namespace) -> None:
+    """Let occlusion and split default to those that the completed windows were made for."""
+    manifest = open_imputed(options.imputed)[2]
+    options.occlusion = options.occlusion or manifest["occlusion"]
+    options.split = options.split or manifest["split"]
+
+
+def _completed(windows: WindowSet, provenance: dict[str, Any], folder: Path) -> WindowSet:
+    """Return the windows with the coordinates that 'impute' left in a folder."""
+    filled, _, manifest = open_imputed(folder)
+    for key in ("dataset", "split", "occlusion"):
+        if manifest[key] != provenance[key]:
+            raise InputError(
+                f"{folder}: was completed for the {key} '{manifest[key]}', got "
+                f"'{provenance[key]}'; give --{key} {manifest[key]} or impute again"
+            )
+    if filled.xyz.shape != windows.xyz.shape:
+        raise InputError(
+            f"{folder}: expected windows of shape {windows.xyz.shape}, got {filled.xyz.shape}; "
+            "impute again for this dataset"
+        )
+    return WindowSet(**{**vars(windows), "xyz": np.asarray(filled.xyz)})
+
+
+def run_pretrain(options: argparse.Namespace) -> list[str]:
+    """Pre-train on a store, an occlusion of it, or completed windows.
+
+    Like every step here, takes the options of its command and returns lines to print.
+    """
+    config = load_config(options.preset, options.config, options.set)
+    if options.imputed:
+        _take_over(options)
+    _, windows, provenance = load_data(options)
+    hidden_frac = windows.hidden_frac()
+    if options.imputed:
+        windows = _completed(windows, provenance, options.imputed)
+        provenance["imputed"] = str(options.imputed)
+    stage = options.imputed.name if options.imputed else options.occlusion or "clean"
+    folder = options.out or Path("runs") / f"{options.dataset}-{stage}"
+    train = windows.is_train
+    data = PretrainData(windows.xyz[train], hidden_frac[train])
+    pretrain(data, config, folder, options.seed, options.device, options.resume, provenance)
+    return [f"{folder}: trained on {train.sum()} sequences"]
+
+
+def _check_out(folder: Path, marker: str) -> None:
+    """Refuse to replace what is no earlier result of the same command."""
+    if folder.is_file() or (
+        folder.is_dir() and not (folder / marker).is_file() and any(folder.iterdir())
+    ):
+        raise InputError(f"{folder}: holds something else already; choose another --out")
+
+
+def run_impute(options: argparse.Namespace) -> list[str]:
+    """Embed with a stage-1 encoder, cluster, complete, and report the error."""
+    _check_out(options.out, "assigned.npy")
+    _, windows, provenance = load_data(options)
+    encoder, config = load_encoder(options.encoder)
+    embedding = embed(encoder, windows.xyz, config.training.stream)
+    clusters = fit_clusters(windows, embedding, config.imputation, options.seed)
+    n_neighbors = config.imputation.n_neighbors
+    filled = impute(windows, options.method, clusters, n_neighbors, options.seed)
+    errors = {
+        name: imputation_error_mm(windows, filled, rows)
+        for name, rows in (("train", windows.is_train), ("test", windows.is_test))
+    }
+    manifest = {
+        **provenance,
+        "method": options.method,
+        "n_neighbors": n_neighbors,
+        "encoder": str(options.encoder),
+        "error_mm": errors,
+        "cells": filled.counts(),
+    }
+    save_imputed(options.out, filled, clusters, manifest)
+    cells = ", ".join(f"{count} {name}" for name, count in filled.counts().items())
+    return [
+        f"{options.out}: cells: {cells}",
+        f"hidden-joint error: train {errors['train']:.1f} mm, test {errors['test']:.1f} mm",
+    ]
+
+
+def _evaluate(
+    options: argparse.Namespace, folder: Path, windows: WindowSet
+) -> tuple[StgcnEncoder, LinearResult]:
+    encoder, config = load_encoder(folder)
+    features = embed(encoder, windows.xyz, config.training.stream)
+    train, test = windows.is_train, windows.is_test
+    result = evaluate_linear(
+        (features[train], windows.label[train]),
+        (features[test], windows.label[test]),
+        len(windows.class_names),
+        config.linear,
+        options.seed,
+    )
+    return encoder, result
+
+
+def run_evaluate(options: argparse.Namespace) -> list[str]:
+    """Measure the linear accuracy of an encoder and leave it in its run folder."""
+    if options.imputed:
+        _take_over(options)
+    _, windows, provenance = load_data(options)
+    if options.imputed:
+        windows = _completed(windows, provenance, options.imputed)
+        provenance["imputed"] = str(options.imputed)
+    _, result = _evaluate(options, options.encoder, windows)
+    report = {**provenance, "seed": options.seed, "linear_accuracy": result.accuracy}
+    write_json(options.encoder / "evaluation.json", report)
+    n_test = int(windows.is_test.sum())
+    return [f"linear accuracy: {result.accuracy:.4f} over {n_test} test sequences (last epoch)"]
+
+
+def run_export(options: argparse.Namespace) -> list[str]:
+    """Fit the linear classifier of stage 2 and write a bundle."""
+    _check_out(options.out, "classifier.onnx")
+    _, clusters, manifest = open_imputed(options.imputed)
+    if manifest["method"] == "random":
+        raise InputError(
+            f"{options.imputed}: a robot cannot complete windows as 'random' does; impute with "
+            "none, mean, linear or knn"
+        )
+    _take_over(options)
+    store, windows, provenance = load_data(options)
+    stage1, config = load_encoder(options.stage1)
+    completed = _completed(windows, provenance, options.imputed)
+    stage2, result = _evaluate(options, options.stage2, completed)
+    described = read_json(options.stage2 / RUN_FILE)
+    training = {
+        **provenance,
+        "seed": described["seed"],
+        "linear_accuracy": result.accuracy,
+        "versions": described["versions"],
+    }
+    settings = make_bundle_settings(
+        store,
+        windows,
+        manifest["method"],
+        manifest["n_neighbors"],
+        training,
+        described["config"]["training"]["stream"],
+    )
+    settings = replace(settings, encoder_stream=config.training.stream)
+    sample = windows.xyz[windows.is_test][:64]
+    classifier = Classifier(stage2, result.classifier)
+    differences = export_bundle(options.out, settings, stage1, classifier, clusters, sample)
+    return [describe_differences(options.out, differences)]
+
+
+def run_pipeline_command(options: argparse.Namespace) -> list[str]:
+    """Run the pipeline and return its table."""
+    config = load_config(options.preset, options.config, options.set)
+    report = run_pipeline(
+        PipelineOptions(
+            store=find_store(options.dataset, options.root),
+            occlusion=options.occlusion,
+            out=options.out,
+            config=config,
+            split=options.split,
+            rows=tuple(name.strip() for name in options.rows.split(",")),
+            bundle_row=options.bundle_row,
+            seed=options.seed,
+            occlusion_seed=options.occlusion_seed,
+            random_fraction=options.fraction,
+            meshes=options.meshes,
+            device=options.device,
+        )
+    )
+    lines = [f"{'row':8} {'hidden-joint error':>18} {'linear accuracy':>16}"]
+    for row in report.rows:
+        error = "" if row.error_mm is None else f"{row.error_mm:.0f} mm"
+        lines.append(f"{row.name:8} {error:>18} {row.accuracy:>16.1%}")
+    lines.extend(report.notes)
+    return [*lines, f"report: {options.out / 'report.md'}  bundle: {options.out / 'bundle'}"]
