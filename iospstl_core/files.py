@@ -28,6 +28,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield partial
         replaced = path.with_name(f".{path.name}.replaced-{os.getpid()}")
         if path.exists():
+            shutil.rmtree(replaced, ignore_errors=True)  # left by a process of the same id
             path.rename(replaced)
         partial.rename(path)
         shutil.rmtree(replaced, ignore_errors=True)

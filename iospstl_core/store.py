@@ -92,6 +92,14 @@ class Store:
         split: Split = parse_split(self.splits[name])
         return split.train(self.fields), split.test(self.fields)
 
+    def describe_split(self, name: str) -> str:
+        """Return the sizes of a split, or why these sequences cannot be split so."""
+        try:
+            is_train, is_test = self.split(name)
+        except InputError as error:
+            return f"cannot be used: {error}"
+        return f"{is_train.sum()} train / {is_test.sum()} test"
+
 
 @dataclass(frozen=True)
 class Occlusion:

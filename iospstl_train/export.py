@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from iospstl_core.bundle import BundleSettings, open_bundle, write_bundle
+from iospstl_core.bundle import BundleSettings, write_bundle
 from iospstl_core.session import OnnxModel
+from iospstl_core.skeleton import NTU_25
+from iospstl_core.store import Store
 from iospstl_core.streams import to_network
+from iospstl_train.data.windows import WindowSet
 from iospstl_train.imputing import Clusters
 from iospstl_train.models.stgcn import StgcnEncoder
 
 FloatArray = NDArray[np.float32]
 
 OPSET = 17
+_WINDOW_STEP_S = 0.5
+_WINDOW_PERCENTILE = 95
+
 TOLERANCE = 1e-3
 """Largest difference between ONNX and torch that is taken for rounding."""
 
@@ -61,7 +70,7 @@ def export_bundle(
     clusters: Clusters,
     sample: FloatArray,
 ) -> dict[str, float]:
-    """Write a bundle and compare its networks with torch.
+    """Compare networks in ONNX with torch, then write them as a bundle.
 
     Parameters
     ----------
@@ -83,36 +92,73 @@ def export_bundle(
     Raises
     ------
     RuntimeError
-        If a difference is larger than rounding explains.
+        If a difference is larger than rounding explains; then nothing is written.
     """
-    x = to_network(sample, settings.encoder_stream)
-    example = torch.from_numpy(x[:2])
+    networks: dict[str, bytes] = {}
+    differences: dict[str, float] = {}
+    for name, network, stream in (
+        ("encoder", encoder, settings.encoder_stream),
+        ("classifier", classifier, settings.classifier_stream),
+    ):
+        x = to_network(sample, stream)
+        outputs = ["embedding"] if name == "encoder" else ["logits", "embedding"]
+        networks[name] = to_onnx(network, torch.from_numpy(x[:2]), outputs)
+        with torch.inference_mode():
+            result = network(torch.from_numpy(x))
+        expected = (result if name == "encoder" else result[0]).numpy()
+        differences[name] = float(np.abs(_run_onnx(networks[name], x) - expected).max())
+        if differences[name] > TOLERANCE * max(float(np.abs(expected).max()), 1):
+            raise RuntimeError(f"{folder}: ONNX and torch differ by {differences}")
     write_bundle(
         folder,
         settings,
-        to_onnx(encoder, example, ["embedding"]),
-        to_onnx(classifier, example, ["logits", "embedding"]),
+        networks["encoder"],
+        networks["classifier"],
         np.asarray(clusters.centroids),
         clusters.bank,
     )
-    bundle = open_bundle(folder)
-    with torch.inference_mode():
-        expected = {
-            "encoder": encoder(torch.from_numpy(x)).numpy(),
-            "classifier": classifier(torch.from_numpy(x))[0].numpy(),
-        }
-    got = {
-        "encoder": OnnxModel(bundle.encoder_path, ["CPUExecutionProvider"]).run(x)[0],
-        "classifier": OnnxModel(bundle.classifier_path, ["CPUExecutionProvider"]).run(x)[0],
-    }
-    differences = {name: float(np.abs(got[name] - expected[name]).max()) for name in got}
-    scale = max(float(np.abs(value).max()) for value in expected.values())
-    if max(differences.values()) > TOLERANCE * max(scale, 1):
-        raise RuntimeError(f"{folder}: ONNX and torch differ by {differences}")
     return differences
+
+
+def _run_onnx(network: bytes, x: FloatArray) -> FloatArray:
+    """Return the first output of a network that is not yet in a bundle."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        path.write_bytes(network)
+        return OnnxModel(path, ["CPUExecutionProvider"]).run(x)[0]
 
 
 def describe_differences(folder: Path, differences: dict[str, float]) -> str:
     """Return one sentence on how far a bundle's networks are from torch's."""
     shown = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
     return f"{folder}: largest difference between ONNX and torch: {shown}"
+
+
+def make_bundle_settings(
+    store: Store,
+    windows: WindowSet,
+    imputer: str,
+    n_neighbors: int,
+    training: dict[str, Any],
+    stream: str,
+) -> BundleSettings:
+    """Return the settings of a bundle for the windows of a store."""
+    return BundleSettings(
+        layout=NTU_25.name,
+        n_frames=windows.xyz.shape[1],
+        n_persons=windows.xyz.shape[2],
+        window_s=usual_duration_s(store),
+        classes=windows.class_names,
+        imputer=imputer,
+        n_neighbors=n_neighbors,
+        encoder_stream=stream,
+        classifier_stream=stream,
+        training=training,
+    )
+
+
+def usual_duration_s(store: Store) -> float:
+    """Return a window length that covers all but the longest sequences, in half seconds."""
+    durations = np.diff(store.offset) / store.fps
+    longest = float(np.percentile(durations, _WINDOW_PERCENTILE))
+    return max(math.ceil(longest / _WINDOW_STEP_S), 1) * _WINDOW_STEP_S

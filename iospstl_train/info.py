@@ -58,8 +58,7 @@ def _describe_store(path: Path) -> list[str]:
         f"occlusions: {', '.join(occlusions) or 'none'}",
     ]
     for name, text in store.splits.items():
-        is_train, is_test = store.split(name)
-        lines.append(f"split {name}: {is_train.sum()} train / {is_test.sum()} test ({text})")
+        lines.append(f"split {name}: {store.describe_split(name)} ({text})")
     return lines
 
 

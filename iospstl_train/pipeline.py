@@ -7,8 +7,6 @@ when an interrupted run is started again.
 from __future__ import annotations
 
 import json
-import math
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,11 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from iospstl_core.bundle import BundleSettings
 from iospstl_core.errors import InputError
 from iospstl_core.files import read_json, write_json
 from iospstl_core.imputation.fill import Filled
-from iospstl_core.skeleton import NTU_25
 from iospstl_core.store import Occlusion, Store, find_occlusion
 from iospstl_train.config import Config, config_to_dict
 from iospstl_train.data.windows import WindowSet, load_windows
@@ -33,7 +29,12 @@ from iospstl_train.evaluation.pictures import (
     draw_imputation_strip,
 )
 from iospstl_train.evaluation.report import Report, ReportRow, write_report
-from iospstl_train.export import Classifier, describe_differences, export_bundle
+from iospstl_train.export import (
+    Classifier,
+    describe_differences,
+    export_bundle,
+    make_bundle_settings,
+)
 from iospstl_train.imputing import (
     METHODS,
     Clusters,
@@ -47,6 +48,7 @@ from iospstl_train.occlusion.occlude import KINDS, occlude
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import (
     PretrainData,
+    command_line,
     find_device,
     package_versions,
     pretrain,
@@ -54,8 +56,6 @@ from iospstl_train.training.pretrain import (
 )
 
 ROWS = ("clean", *METHODS)
-_WINDOW_STEP_S = 0.5
-_WINDOW_PERCENTILE = 95
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,8 @@ def _check_options(options: PipelineOptions) -> None:
             f"bundle row: expected one of the rows {', '.join(exportable)}, "
             f"got '{options.bundle_row}'"
         )
+    if not 0 <= options.random_fraction < 1:
+        raise InputError(f"--fraction: expected 0 <= fraction < 1, got {options.random_fraction}")
     find_device(options.device)
     options.store.split(options.split)
     if options.occlusion not in KINDS:
@@ -223,7 +225,7 @@ def _add_row(
     name: str,
     windows: WindowSet,
     occluded: WindowSet,
-    fill_report: tuple[float, Mapping[str, int]] | None,
+    fill_report: tuple[float | None, Mapping[str, int]] | None,
 ) -> tuple[StgcnEncoder, LinearResult]:
     """Pre-train on the training windows and evaluate on the test windows."""
     options = run.options
@@ -261,7 +263,8 @@ def _impute_and_train(
     options = run.options
     with run.timed(f"impute {method}"):
         filled = impute(occluded, method, clusters, options.config.imputation.n_neighbors)
-    error_mm = imputation_error_mm(occluded, filled, occluded.is_test)
+    error = imputation_error_mm(occluded, filled, occluded.is_test)
+    error_mm = None if np.isnan(error) else error  # NaN: nothing is hidden
     fill_report = (error_mm, Filled(filled.xyz, filled.source[occluded.is_test]).counts())
     completed = WindowSet(**{**vars(occluded), "xyz": filled.xyz})
     encoder, result = _add_row(run, method, completed, occluded, fill_report)
@@ -312,36 +315,6 @@ def _export(
     run.notes.append(describe_differences(options.out / "bundle", differences))
 
 
-def make_bundle_settings(
-    store: Store,
-    windows: WindowSet,
-    imputer: str,
-    n_neighbors: int,
-    training: dict[str, Any],
-    stream: str,
-) -> BundleSettings:
-    """Return the settings of a bundle for the windows of a store."""
-    return BundleSettings(
-        layout=NTU_25.name,
-        n_frames=windows.xyz.shape[1],
-        n_persons=windows.xyz.shape[2],
-        window_s=usual_duration_s(store),
-        classes=windows.class_names,
-        imputer=imputer,
-        n_neighbors=n_neighbors,
-        encoder_stream=stream,
-        classifier_stream=stream,
-        training=training,
-    )
-
-
-def usual_duration_s(store: Store) -> float:
-    """Return a window length that covers all but the longest sequences, in half seconds."""
-    durations = np.diff(store.offset) / store.fps
-    longest = float(np.percentile(durations, _WINDOW_PERCENTILE))
-    return max(math.ceil(longest / _WINDOW_STEP_S), 1) * _WINDOW_STEP_S
-
-
 def _write_offline_labels(path: Path, windows: WindowSet, result: LinearResult) -> None:
     names = [name for name, is_test in zip(windows.names, windows.is_test, strict=True) if is_test]
     labels = [windows.class_names[index] for index in result.predicted]
@@ -377,7 +350,7 @@ def _make_report(run: _Run, occlusion: Occlusion, occluded: WindowSet) -> Report
         settings=config_to_dict(options.config),
         versions=package_versions(),
         stage_seconds=run.seconds,
-        command=" ".join(sys.argv),
+        command=command_line(),
         pictures=tuple(f"pictures/{name}" for name in _PICTURES),
         notes=tuple(run.notes),
     )

@@ -16,7 +16,12 @@ from iospstl_train.config import load_config
 from iospstl_train.data.store import find_store
 from iospstl_train.data.windows import WindowSet, load_windows
 from iospstl_train.evaluation.linear import LinearResult, evaluate_linear
-from iospstl_train.export import Classifier, describe_differences, export_bundle
+from iospstl_train.export import (
+    Classifier,
+    describe_differences,
+    export_bundle,
+    make_bundle_settings,
+)
 from iospstl_train.imputing import (
     fit_clusters,
     imputation_error_mm,
@@ -25,7 +30,7 @@ from iospstl_train.imputing import (
     save_imputed,
 )
 from iospstl_train.models.stgcn import StgcnEncoder
-from iospstl_train.pipeline import PipelineOptions, make_bundle_settings, run_pipeline
+from iospstl_train.pipeline import PipelineOptions, run_pipeline
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import RUN_FILE, PretrainData, load_encoder, pretrain
 

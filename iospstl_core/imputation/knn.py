@@ -20,7 +20,7 @@ BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
 N_NEIGHBORS = 5
-"""Donors averaged for each cell (METHOD.md 1.3)."""
+"""Donors averaged for each cell (paper, section IV)."""
 
 _CANCELLATION = 1e-4
 """Squared distances below this share of the squared norms are computed again, term by term."""

@@ -37,10 +37,7 @@ class PrepareReport:
         reasons = Counter(reason for _, reason in self.skipped)
         lines += [f"left out {count}: {reason}" for reason, count in reasons.items()]
         lines += [] if reasons else ["left out: none"]
-        for name in store.splits:
-            is_train, is_test = store.split(name)
-            lines.append(f"split {name}: {is_train.sum()} train / {is_test.sum()} test")
-        return lines
+        return [*lines, *(f"split {name}: {store.describe_split(name)}" for name in store.splits)]
 
 
 def prepare(

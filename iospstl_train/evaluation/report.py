@@ -89,7 +89,7 @@ class Report:
         Nested, of plain values.
     versions : mapping of str to str
     stage_seconds : mapping of str to float
-        Time of the steps that all rows share.
+        Time of each step; the sums of the rows are listed after them.
     command : str
     pictures : sequence of str
         Relative to the report.
@@ -259,7 +259,7 @@ def _describe_run(report: Report) -> list[str]:
 def _describe_making(data: Mapping[str, Any]) -> list[str]:
     """Blocks on how to repeat the run, from a report as of `report_to_dict`."""
     times = [*data["stage_seconds"].items()]
-    times += [(f"row {row['name']}", row["seconds"]) for row in data["rows"]]
+    times += [(f"row {row['name']}: training, evaluation", row["seconds"]) for row in data["rows"]]
     settings = yaml.safe_dump(data["settings"], sort_keys=False, allow_unicode=True).rstrip()
     return [
         "## How it was made",

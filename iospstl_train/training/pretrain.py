@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -193,12 +194,17 @@ def find_device(device: str) -> torch.device:
 def describe_run(config: Config, seed: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return what ``run.json`` holds."""
     return {
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "config": config_to_dict(config),
         "seed": seed,
         "provenance": dict(provenance),
         "versions": package_versions(),
     }
+
+
+def command_line() -> str:
+    """Return the command of this process without the folder of its program."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def package_versions() -> dict[str, str]:

@@ -36,7 +36,7 @@ def standing(n_frames=10, place_m=(0.3, 0.1, 2.5), angle_rad=0.0):
 # Where the body stands and faces
 
 
-@pytest.mark.parametrize("hidden_frac", [0.0, 0.4, 0.9])
+@pytest.mark.parametrize("hidden_frac", [0.0, 0.4, 0.7])
 @pytest.mark.parametrize("n_persons", [1, 2])
 @pytest.mark.parametrize("seed", range(5))
 def test_moving_the_recording_about_the_vertical_changes_nothing(seed, n_persons, hidden_frac):
@@ -131,7 +131,11 @@ def test_without_a_pair_the_heading_is_a_guess():
 
 
 @pytest.mark.parametrize("angle_rad", [0.0, 1.5, -2.5])
-@pytest.mark.parametrize("seen", [["SpineMid"], ["Neck"], ["SpineBase"], ["Head"], []])
+@pytest.mark.parametrize(
+    "seen",
+    [["SpineMid"], ["Neck"], ["SpineBase"], ["Head"], [], ["ElbowLeft", "WristLeft", "HandLeft"]],
+    ids=lambda seen: "+".join(seen) or "none",
+)
 def test_an_unseen_centre_is_put_where_the_resting_pose_has_it(seen, angle_rad):
     xyz = standing(angle_rad=angle_rad)
     hidden = sorted(set(range(25)) - {*SIDES, *joint_indices(NTU_25, seen)})
@@ -194,13 +198,16 @@ def test_only_a_rigid_transformation_is_applied(hidden_frac):
         flat = points.reshape(-1, 3)[:400].astype(np.float64)
         return np.linalg.norm(flat[:, None] - flat, axis=-1)
 
-    np.testing.assert_allclose(distances(window.xyz), distances(xyz), atol=2e-6)
+    def turn_sense(points):
+        u, v = (points[:, :, side] - points[:, :, LIMBS[2]] for side in LIMBS[:2])
+        return u[..., 2] * v[..., 0] - u[..., 0] * v[..., 2]
+
+    assert np.isfinite(turn_sense(xyz)).any()
     np.testing.assert_array_equal(np.isnan(window.xyz), np.isnan(xyz))
-    np.testing.assert_allclose(
-        np.diff(window.xyz[..., 1], axis=0), np.diff(xyz[..., 1], axis=0), atol=2e-6
-    )  # the vertical stays vertical, and left stays left:
-    triple = [window.xyz[:, 0, [LEFT, RIGHT, CENTER]], xyz[:, 0, [LEFT, RIGHT, CENTER]]]
-    np.testing.assert_allclose(*(np.linalg.det(points - [0, 5, 0]) for points in triple), rtol=1)
+    np.testing.assert_allclose(distances(window.xyz), distances(xyz), atol=1e-5)
+    up, up_before = np.diff(window.xyz[..., 1], axis=0), np.diff(xyz[..., 1], axis=0)
+    np.testing.assert_allclose(up, up_before, atol=1e-5)
+    np.testing.assert_allclose(turn_sense(window.xyz), turn_sense(xyz), atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))

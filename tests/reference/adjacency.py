@@ -35,9 +35,6 @@ def adjacency(partition):
     parts = [[[0.0] * N_JOINTS for _ in joints] for _ in range(3)]
     for target in joints:
         for source in neighbors[target]:
-            if hops[source] == hops[target]:
-                k = 0
-            else:
-                k = 1 if hops[source] < hops[target] else 2
+            k = 0 if hops[source] == hops[target] else 1 if hops[source] < hops[target] else 2
             parts[k][source - 1][target - 1] = 1 / len(neighbors[target])
     return parts

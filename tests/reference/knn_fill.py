@@ -17,9 +17,7 @@ def fill_row(row: Row, donors: Sequence[Row], n_neighbors: int) -> list[float]:
     ]
 
 
-def fill_coordinate(
-    column: int, donors: Sequence[Row], distances: Row, n_neighbors: int
-) -> float:
+def fill_coordinate(column: int, donors: Sequence[Row], distances: Row, n_neighbors: int) -> float:
     """Average the nearest donors of a coordinate by inverse distance; else all that have it."""
     having = [k for k in range(len(donors)) if not math.isnan(donors[k][column])]
     comparable = [k for k in having if not math.isnan(distances[k])]

@@ -179,4 +179,10 @@ def test_same_seed_same_bytes():
 
 
 def test_shape_is_kept():
-    assert augment(draw_windows(), ORDER, AugmentSettings(), generate())[0].shape == (4, 3, 12, 25, 2)
+    assert augment(draw_windows(), ORDER, AugmentSettings(), generate())[0].shape == (
+        4,
+        3,
+        12,
+        25,
+        2,
+    )

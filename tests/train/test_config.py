@@ -73,7 +73,10 @@ def test_file_may_be_empty(tmp_path):
         ("training.stream=bones", "training.stream: input should be 'joint', 'motion' or 'bone'"),
         ("encoder.dropout=1", "encoder.dropout: input should be less than 1"),
         ("encoder.widths=8", "encoder.widths: input should be a valid tuple"),
-        ("encoder.strides=[1,1]", "encoder.strides: expected one for each of the 10 widths, got 2"),
+        (
+            "encoder.strides=[1,1]",
+            "encoder.strides: expected one for each of the 10 widths, got 2",
+        ),
         ("encoder.temporal_kernel=4", "encoder.temporal_kernel: expected an odd number, got 4$"),
         ("opstl.masked_joints=25", "opstl.masked_joints: expected fewer than the 25 joints"),
         ("opstl.masked_frames=25", "opstl.masked_frames: expected less than half of the 50"),
@@ -141,7 +144,7 @@ def test_every_preset_loads():
 
 
 def test_unknown_preset_names_the_known():
-    with pytest.raises(InputError, match="preset: expected one of .*paper, small, got 'papr'"):
+    with pytest.raises(InputError, match=r"preset: expected one of .*paper, small, got 'papr'"):
         load_config("papr")
 
 

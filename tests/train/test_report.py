@@ -149,7 +149,7 @@ def test_report_shows_everything(tmp_path: Path):
         "| linear | 100.0 | 84.0 | 25.0 |",
         "| knn | 88.0 | 86.0 | 2.5 |",
         "| prepare \\| occlude | 1.5 |",
-        "| row knn | 12.3 |",
+        "| row knn: training, evaluation | 12.3 |",
         "| torch | 2.9 |",
         "- Only one cluster.",
         "![pick up 1](pictures/pick%20up-1.png)",

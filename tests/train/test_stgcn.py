@@ -76,7 +76,9 @@ def test_graph_first_is_convolution_first():
     with torch.no_grad():
         got = block._convolve_graph(x, graph).numpy()
     weight = block.spatial.weight.detach().numpy()[:, :, 0, 0]
-    expected = convolve_graph(x.numpy(), graph.numpy(), weight, block.spatial.bias.detach().numpy())
+    expected = convolve_graph(
+        x.numpy(), graph.numpy(), weight, block.spatial.bias.detach().numpy()
+    )
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
 

@@ -1,0 +1,44 @@
+"""The command line run in this process, and recordings that it prepared once."""
+
+import contextlib
+import io
+
+import pytest
+import torch
+
+from iospstl_train.cli import main
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def command():
+    """A function that runs one command and returns its status, its output and its faults.
+
+    Progress bars are left out of the faults.
+    """
+
+    def run(*arguments):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                status = main([str(argument) for argument in arguments])
+            except SystemExit as exit_:  # of argparse
+                status = exit_.code
+        lines = [line.rpartition("\r")[2] for line in err.getvalue().split("\n")]
+        return status, out.getvalue(), [line for line in lines if line and "%|" not in line]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def root(command, tmp_path_factory):
+    """Folder of the stores; ``synthetic`` is there with three occlusions. Do not change."""
+    root = tmp_path_factory.mktemp("data")
+    synthetic = ("--dataset", "synthetic", "--root", root, "--workers", 1)
+    assert command("prepare", *synthetic, "--subjects", 2)[0] == 0
+    assert command("occlude", *synthetic, "--kind", "realistic")[0] == 0
+    assert command("occlude", *synthetic, "--kind", "random", "--fraction", 0.2)[0] == 0
+    nothing = ("--name", "nothing", "--kind", "random", "--fraction", 0)
+    assert command("occlude", *synthetic, *nothing)[0] == 0
+    return root

@@ -1,0 +1,228 @@
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from iospstl_core.errors import InputError
+from iospstl_core.imputation.fill import CellSource, Filled
+from iospstl_train.config import ImputationSettings
+from iospstl_train.data.windows import WindowSet
+from iospstl_train.imputing import (
+    METHODS,
+    fit_clusters,
+    imputation_error_mm,
+    impute,
+    open_imputed,
+    save_imputed,
+)
+
+SETTINGS = ImputationSettings(n_clusters=4, n_neighbors=3)
+POISON_M = 1e4
+
+
+@pytest.fixture(scope="module")
+def embedding(windows):
+    """Anything that tells sequences apart will do: mean positions of the joints."""
+    means = np.nan_to_num(windows.truth).mean(axis=(1, 2))
+    return means.reshape(len(means), -1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def clusters(windows, embedding):
+    return fit_clusters(windows, embedding, SETTINGS)
+
+
+def test_donors_are_the_training_windows(windows, clusters):
+    donors, bits = np.asarray(clusters.bank.donors), np.asarray(clusters.bank.observed)
+    order = np.argsort(clusters.assigned[windows.is_train], kind="stable")
+    train = windows.xyz[windows.is_train][order]
+    assert len(donors) == len(bits) == windows.is_train.sum() == 28
+    np.testing.assert_array_equal(donors, np.nan_to_num(train).astype(np.float16))
+
+
+def test_each_donor_is_in_its_cluster(windows, clusters):
+    sizes = np.bincount(clusters.assigned[windows.is_train], minlength=4)
+    np.testing.assert_array_equal(np.diff(clusters.bank.offsets), sizes)
+    assert (sizes > 0).all()
+
+
+def test_everything_is_assigned_to_the_nearest_centroid(windows, clusters, embedding):
+    distance = np.linalg.norm(embedding[:, None] - clusters.centroids[None], axis=-1)
+    np.testing.assert_array_equal(clusters.assigned, distance.argmin(axis=1))
+    assert len(clusters.assigned) == len(windows.xyz)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [(ImputationSettings(), 14), (ImputationSettings(n_clusters=200), 28), (SETTINGS, 4)],
+)
+def test_as_many_clusters_as_classes_or_as_wanted_or_as_sequences(
+    windows, embedding, settings, expected
+):
+    assert fit_clusters(windows, embedding, settings).bank.n_clusters == expected
+
+
+def test_same_seed_same_clusters(windows, embedding, clusters):
+    again = fit_clusters(windows, embedding, SETTINGS)
+    np.testing.assert_array_equal(again.centroids, clusters.centroids)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_leaks_from_the_test_windows(windows, embedding, clusters, method):
+    """With poisoned test windows and embeddings the training set is completed as before."""
+    test = windows.is_test
+    poisoned_xyz = windows.xyz.copy()
+    poisoned_xyz[test] += POISON_M
+    poisoned = replace(windows, xyz=poisoned_xyz, truth=windows.truth + POISON_M)
+    strange = embedding.copy()
+    strange[test] = POISON_M
+    after = fit_clusters(poisoned, strange, SETTINGS)
+    np.testing.assert_array_equal(after.centroids, clusters.centroids)
+    assert np.nanmax(np.abs(after.bank.mean)) < 10
+    assert np.abs(np.asarray(after.bank.donors, dtype=np.float32)).max() < 10
+
+    train = windows.is_train
+    expected = impute(_rows(windows, train), method, _assign(clusters, train), 3)
+    got = impute(poisoned, method, after, 3)
+    if method != "random":  # its draws go on over the test windows
+        np.testing.assert_allclose(got.xyz[train], expected.xyz, atol=1e-5)
+    filled = ~np.isin(got.source, (CellSource.OBSERVED, CellSource.ABSENT, CellSource.UNFILLED))
+    values = got.xyz[filled & (got.source != CellSource.LINEAR)]
+    assert method == "none" or len(values)
+    assert np.abs(values).max(initial=0) < 10  # what test windows get is from training ones
+
+
+def _rows(windows, rows):
+    changes = {
+        name: getattr(windows, name)[rows]
+        for name in ("xyz", "truth", "present", "label", "is_train", "is_test")
+    }
+    return replace(windows, **changes)
+
+
+def _assign(clusters, rows):
+    return replace(clusters, assigned=clusters.assigned[rows])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_was_observed_stays_and_what_is_absent_stays_absent(windows, clusters, method):
+    filled = impute(windows, method, clusters, 3)
+    observed = ~np.isnan(windows.xyz[..., 0])
+    assert filled.xyz[observed].tobytes() == windows.xyz[observed].tobytes()
+    assert np.isnan(filled.xyz[~windows.present]).all()
+    there = np.broadcast_to(windows.present[..., None], observed.shape)
+    assert np.isnan(filled.xyz[there]).any() == (method == "none")
+
+
+def test_donors_of_other_clusters_are_not_asked(windows, embedding, clusters):
+    """A window is completed from its own cluster: with the others' donors moved, the same."""
+    index = int(np.flatnonzero(windows.is_test & (windows.hidden.sum(axis=(1, 2, 3)) > 100))[0])
+    own = clusters.assigned[index]
+    moved = windows.xyz.copy()
+    moved[windows.is_train & (clusters.assigned != own)] += 5
+    other = fit_clusters(replace(windows, xyz=moved), embedding, SETTINGS)
+    one = np.arange(len(windows.xyz)) == index
+    before = impute(_rows(windows, one), "knn", _assign(clusters, one), 3)
+    after = impute(_rows(windows, one), "knn", _assign(other, one), 3)
+    from_donors = before.source == CellSource.KNN
+    assert from_donors.sum() > 50
+    np.testing.assert_array_equal(before.xyz[from_donors], after.xyz[from_donors])
+
+
+def test_knn_is_nearer_to_the_truth_than_chance(windows, clusters):
+    error = {
+        method: imputation_error_mm(windows, impute(windows, method, clusters, 3), windows.is_test)
+        for method in METHODS
+    }
+    assert error["knn"] < error["mean"] < error["random"]
+    assert error["linear"] < error["random"]
+    assert error["knn"] < error["none"]
+
+
+def test_random_depends_on_its_seed(windows, clusters):
+    first, again, other = (impute(windows, "random", clusters, 3, seed).xyz for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other, equal_nan=True)
+
+
+def test_unknown_method_names_the_known(windows, clusters):
+    with pytest.raises(InputError, match="expected one of none, random, mean, linear, knn, got"):
+        impute(windows, "magic", clusters, 3)
+
+
+def tiny_windows():
+    """Two windows of two frames and one person; joints 0 and 1 are hidden in places."""
+    truth = np.zeros((2, 2, 1, 25, 3), dtype=np.float32)
+    truth[..., 0, :] = [0.3, 0.0, 0.4]
+    truth[..., 1, :] = [1.0, 0.0, 0.0]
+    xyz = truth.copy()
+    xyz[0, 0, 0, 0] = xyz[0, 1, 0, 0] = xyz[0, 0, 0, 1] = xyz[1, 1, 0, 1] = np.nan
+    present = np.ones((2, 2, 1), dtype=bool)
+    is_train = np.array([True, False])
+    return WindowSet(
+        xyz, truth, present, np.array([0, 0]), is_train, ~is_train, ("a", "b"), ("c",)
+    )
+
+
+def test_error_by_hand():
+    windows = tiny_windows()
+    xyz = windows.xyz.copy()
+    xyz[0, 0, 0, 0] = [0.3, 0.1, 0.4]  # 100 mm off
+    xyz[0, 1, 0, 0] = [0.3, 0.0, 0.7]  # 300 mm off
+    xyz[0, 0, 0, 1] = [1.0, 0.0, 0.2]  # 200 mm off
+    filled = Filled(xyz, np.zeros(xyz.shape[:-1], np.uint8))  # (1, 1, 0, 1): empty, at the origin
+    both, first = np.array([True, True]), np.array([True, False])
+    assert imputation_error_mm(windows, filled, first) == pytest.approx(200)
+    assert imputation_error_mm(windows, filled, ~first) == pytest.approx(1000)
+    assert imputation_error_mm(windows, filled, both) == pytest.approx((600 + 1000) / 4)
+
+
+def test_error_of_nothing_hidden_is_no_number():
+    windows = tiny_windows()
+    windows = replace(windows, xyz=windows.truth)
+    filled = Filled(windows.truth, np.zeros(windows.truth.shape[:-1], np.uint8))
+    assert np.isnan(imputation_error_mm(windows, filled, np.array([True, True])))
+
+
+@pytest.fixture
+def saved(windows, clusters, tmp_path):
+    filled = impute(windows, "knn", clusters, 3)
+    save_imputed(tmp_path / "knn", filled, clusters, {"method": "knn", "n_neighbors": 3})
+    return filled, tmp_path / "knn"
+
+
+def test_round_trip(saved, clusters):
+    filled, folder = saved
+    opened, opened_clusters, manifest = open_imputed(folder)
+    np.testing.assert_array_equal(opened.xyz, filled.xyz)
+    np.testing.assert_array_equal(opened.source, filled.source)
+    assert opened.counts() == filled.counts()
+    np.testing.assert_array_equal(opened_clusters.centroids, clusters.centroids)
+    np.testing.assert_array_equal(opened_clusters.assigned, clusters.assigned)
+    for name in ("donors", "observed", "offsets", "mean"):
+        expected = getattr(clusters.bank, name)
+        np.testing.assert_array_equal(getattr(opened_clusters.bank, name), expected)
+    assert manifest == {"method": "knn", "n_neighbors": 3}
+
+
+@pytest.mark.parametrize("name", ["xyz.npy", "assigned.npy", "bank/donors.npy"])
+def test_truncated_file_is_refused(saved, name):
+    _, folder = saved
+    os.truncate(folder / name, 130)
+    with pytest.raises(
+        InputError, match=r"knn: expected completed windows, got: .*; impute again"
+    ):
+        open_imputed(folder)
+
+
+def test_missing_file_is_refused(saved):
+    _, folder = saved
+    (folder / "source.npy").unlink()
+    with pytest.raises(InputError, match=r"expected completed windows, got: .*source.npy"):
+        open_imputed(folder)
+
+
+def test_folder_of_something_else_names_the_command(tmp_path):
+    with pytest.raises(InputError, match=r"got no manifest.json; run: iospstl-train impute"):
+        open_imputed(tmp_path)
