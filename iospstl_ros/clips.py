@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from iospstl_core.errors import InputError
+from iospstl_core.random_cells import hide_random_cells
+from iospstl_core.skeleton import SkeletonLayout, joint_indices
 from iospstl_core.skeleton_file import read_skeleton_file
 from iospstl_core.store import Occlusion, Store, hide
 from iospstl_ros.pointcloud import BoolArray, FloatArray
@@ -124,6 +126,36 @@ def skeleton_clip(path: Path) -> Clip:
     xyz, present = read_skeleton_file(path)
     code = re.search(r"A\d{3}", path.stem)
     return Clip(path.stem, code.group() if code else "unlabelled", xyz, present)
+
+
+def hide_more(
+    clips: Iterable[Clip],
+    layout: SkeletonLayout,
+    joints: Sequence[str],
+    fraction: float,
+    seed: int,
+) -> Iterator[Clip]:
+    """Hide named joints of every clip, and a share of the cells that are then left.
+
+    Parameters
+    ----------
+    clips : iterable of Clip
+    layout : SkeletonLayout
+        Of the clips; InputError names the nearest joint for an unknown one.
+    joints : sequence of str
+        Joints hidden in all frames.
+    fraction : float
+        Share of the observed (frame, person, joint) cells, 0 to 1.
+    seed : int
+        Of the choice of cells; the same for every round of the clips.
+    """
+    hidden_joints = joint_indices(layout, joints)
+    rng = np.random.default_rng(seed)
+    for clip in clips:
+        xyz = clip.xyz.copy()
+        xyz[:, :, hidden_joints] = np.nan
+        hidden = hide_random_cells(~np.isnan(xyz[..., 0]), fraction, rng)
+        yield replace(clip, xyz=hide(xyz, hidden))
 
 
 def select_sequences(

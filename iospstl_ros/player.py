@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,17 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from iospstl_core.errors import InputError
-from iospstl_core.skeleton import NTU_25, SkeletonLayout
+from iospstl_core.skeleton import NTU_25, SkeletonLayout, joint_indices
 from iospstl_core.store import find_occlusion, open_store
-from iospstl_ros.clips import Clip, Take, arrange, select_sequences, skeleton_clip, store_clips
+from iospstl_ros.clips import (
+    Clip,
+    Take,
+    arrange,
+    hide_more,
+    select_sequences,
+    skeleton_clip,
+    store_clips,
+)
 from iospstl_ros.command_line import EXIT_OK, run_until_signal
 from iospstl_ros.pointcloud import write_skeletons
 
@@ -130,6 +138,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="hide the joints that this occlusion of the store hides",
     )
+    add("--hide-joints", type=_names, default=(), metavar="A,B", help="hide these joints too")
+    add(
+        "--hide-cells",
+        type=_fraction,
+        default=0.0,
+        metavar="SHARE",
+        help="hide this share of the (frame, joint) cells too, drawn at random",
+    )
+    add("--seed", type=int, default=0, help="of --hide-cells (default: 0)")
     add("--split", metavar="NAME", help="split of the store (default: its first one)")
     add("--subset", choices=("train", "test", "all"), default="all", help="part of the split")
     which = parser.add_mutually_exclusive_group()
@@ -170,12 +187,21 @@ def _play_all(options: argparse.Namespace) -> int:
 
 
 def _program(options: argparse.Namespace) -> Program:
-    if options.skeleton is not None:
-        for name in ("occlusion", "split", "sequences", "limit"):
-            if getattr(options, name) is not None:
-                raise InputError(f"--{name}: expected with --store only, got it with --skeleton")
-        clip = skeleton_clip(options.skeleton)
-        return Program(NTU_25, options.rate or DEFAULT_RATE_HZ, lambda: iter([clip]))
+    program = _skeleton_program(options) if options.skeleton else _store_program(options)
+    joint_indices(program.layout, options.hide_joints)  # fails before anything is published
+    hiding = program.layout, options.hide_joints, options.hide_cells, options.seed
+    return replace(program, clips=lambda: hide_more(program.clips(), *hiding))
+
+
+def _skeleton_program(options: argparse.Namespace) -> Program:
+    for name in ("occlusion", "split", "sequences", "limit"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name}: expected with --store only, got it with --skeleton")
+    clip = skeleton_clip(options.skeleton)
+    return Program(NTU_25, options.rate or DEFAULT_RATE_HZ, lambda: iter([clip]))
+
+
+def _store_program(options: argparse.Namespace) -> Program:
     store = open_store(options.store)
     occlusion = None if options.occlusion is None else find_occlusion(store, options.occlusion)
     chosen = select_sequences(
@@ -205,6 +231,17 @@ def _write(truth: Any, lines: list[dict[str, object]]) -> None:
 
 def _indices(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _fraction(text: str) -> float:
+    value = _at_least(float(text), 0.0)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"expected less than 1, got {value:g}")
+    return value
 
 
 def _count(text: str) -> int:

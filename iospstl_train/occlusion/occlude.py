@@ -12,12 +12,12 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from iospstl_core.random_cells import hide_random_cells
 from iospstl_core.skeleton import NTU_25, SkeletonLayout, joint_sources
 from iospstl_core.store import Occlusion, Store, find_occlusion
 from iospstl_train.data.store import write_occlusion
 from iospstl_train.occlusion.furniture import load_meshes
 from iospstl_train.occlusion.placement import PlacedObject, RealisticSettings
-from iospstl_train.occlusion.random_cells import hide_random_cells
 from iospstl_train.occlusion.realistic import hide_behind_furniture
 from iospstl_train.parallel import map_in_order
 

@@ -9,7 +9,14 @@ import pytest
 from iospstl_core.errors import InputError
 from iospstl_core.skeleton import NTU_25
 from iospstl_core.store import find_occlusion, open_store
-from iospstl_ros.clips import Clip, arrange, select_sequences, skeleton_clip, store_clips
+from iospstl_ros.clips import (
+    Clip,
+    arrange,
+    hide_more,
+    select_sequences,
+    skeleton_clip,
+    store_clips,
+)
 from iospstl_ros.player import frame_stamps
 
 
@@ -108,3 +115,20 @@ def test_a_skeleton_file_becomes_a_clip(tmp_path, write_skeleton_file):
     assert (found.name, found.label) == ("S001C002P003R002A013", "A013")
     assert found.xyz.shape == (3, 2, 25, 3)
     assert found.present.tolist() == [[True, False]] * 3
+
+
+def test_more_joints_and_cells_are_hidden_on_request():
+    whole = clip("a", 40)
+    (shown,) = hide_more([whole], NTU_25, ["Head", "FootLeft"], 0.25, seed=3)
+    hidden = np.isnan(shown.xyz[..., 0])
+    assert hidden[:, :, [NTU_25.index("Head"), NTU_25.index("FootLeft")]].all()
+    assert hidden.sum() == 2 * 40 * 2 + round(0.25 * 23 * 40 * 2)
+    np.testing.assert_array_equal(shown.xyz[~hidden], whole.xyz[~hidden])
+    assert not np.isnan(whole.xyz).any()
+    (again,) = hide_more([whole], NTU_25, ["Head", "FootLeft"], 0.25, seed=3)
+    assert again.xyz.tobytes() == shown.xyz.tobytes()
+
+
+def test_an_unknown_joint_to_hide_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'Head'"):
+        list(hide_more([clip("a", 2)], NTU_25, ["head"], 0.0, seed=0))

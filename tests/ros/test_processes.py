@@ -224,6 +224,7 @@ FAULTS = (
     ("player", ["--skeleton", "nowhere.skeleton"], "iospstl-player: nowhere.skeleton"),
     ("player", [], "one of the arguments --store --skeleton is required"),
     ("player", ["--skeleton", "x", "--limit", "1"], "--limit: expected with --store only"),
+    ("player", ["--skeleton", "x", "--hide-cells", "1"], "--hide-cells: expected less than 1"),
     ("live_check", ["--truth", "t", "--offline", "nowhere.json"], "nowhere.json: expected"),
 )
 

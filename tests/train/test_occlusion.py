@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pickle  # noqa: TID251 (what worker processes are sent)
 import re
 from pathlib import Path
@@ -11,17 +10,16 @@ import pytest
 import trimesh
 
 from iospstl_core.errors import InputError
+from iospstl_core.random_cells import hide_random_cells
 from iospstl_core.skeleton import NTU_25, joint_indices
 from iospstl_train.occlusion.furniture import FURNITURE_KINDS, load_meshes, make_furniture
 from iospstl_train.occlusion.placement import estimate_floor, have_contact, move_to_object
-from iospstl_train.occlusion.random_cells import hide_random_cells
 from iospstl_train.occlusion.realistic import (
     PlacedObject,
     RealisticSettings,
     find_hidden,
     hide_behind_furniture,
 )
-from iospstl_train.occlusion.statistics import hidden_statistics
 from tests.reference.moller_trumbore import is_hidden
 
 SETTINGS = RealisticSettings()
@@ -390,27 +388,3 @@ def test_random_cells_are_equally_likely_and_repeatable() -> None:
 def test_random_fractions_outside_the_range_raise(fraction: float) -> None:
     with pytest.raises(ValueError, match="fraction: expected at least 0 and less than 1, got"):
         hide_random_cells(np.ones((2, 1, 3), dtype=bool), fraction, np.random.default_rng(0))
-
-
-# --- statistics
-
-
-def test_statistics_by_hand() -> None:
-    observed = np.array([[[True, True, False]], [[True, False, False]], [[False] * 3]])
-    hidden = np.array([[[True, True, False]], [[False] * 3], [[False] * 3]])
-    statistics = hidden_statistics(hidden, observed, ("a", "b", "c"))
-    assert json.loads(json.dumps(statistics)) == {
-        "n_observed": 3,
-        "n_hidden": 2,
-        "rate": 0.6667,
-        "joint_rate": {"a": 0.5, "b": 1.0, "c": None},
-        "frame_rate": [1.0, 0.0, None],
-    }
-
-
-def test_statistics_of_wrong_arrays_raise() -> None:
-    observed = np.ones((2, 1, 3), dtype=bool)
-    with pytest.raises(ValueError, match=r"shape of observed \(2, 1, 3\) with 2 joints"):
-        hidden_statistics(observed, observed, ("a", "b"))
-    with pytest.raises(ValueError, match="expected observed joints only, got 6 others"):
-        hidden_statistics(observed, ~observed, ("a", "b", "c"))
