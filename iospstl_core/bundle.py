@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from iospstl_core.errors import BundleError, InputError
 from iospstl_core.files import describe_files, new_folder, read_json, sha256_of, write_json
-from iospstl_core.imputation.bank import ImputationBank, open_bank, save_bank
+from iospstl_core.imputation.bank import FILES, ImputationBank, open_bank, save_bank
+from iospstl_core.streams import STREAMS
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -20,6 +21,7 @@ ENCODER = "encoder.onnx"
 CLASSIFIER = "classifier.onnx"
 CENTROIDS = "centroids.npy"
 BANK = "bank"
+IMPUTERS = ("none", "mean", "linear", "knn")
 
 
 @dataclass(frozen=True)
@@ -136,20 +138,41 @@ def _read_settings(folder: Path) -> BundleSettings:
             f"{path}: expected bundle format version {FORMAT_VERSION}, got {version}; export it "
             "again with this release, or install the release that wrote it"
         )
-    _check_files(folder, manifest.get("files", {}), remedy)
+    _check_files(folder, manifest.get("files"), remedy)
     try:
         values = {item.name: manifest[item.name] for item in fields(BundleSettings)}
     except KeyError as error:
         raise BundleError(f"{path}: expected the key {error}, got none; {remedy}") from error
+    _check_values(path, values, remedy)
     return BundleSettings(**{**values, "classes": tuple(values["classes"])})
 
 
-def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]], remedy: str) -> None:
-    required = {ENCODER, CLASSIFIER, CENTROIDS}
+def _check_values(path: Path, values: Mapping[str, Any], remedy: str) -> None:
+    choices = {"imputer": IMPUTERS, "encoder_stream": STREAMS, "classifier_stream": STREAMS}
+    for key, known in choices.items():
+        if values[key] not in known:
+            raise BundleError(
+                f"{path}: {key}: expected one of {', '.join(known)}, got {values[key]!r}; {remedy}"
+            )
+    if not isinstance(values["n_neighbors"], int) or values["n_neighbors"] < 1:
+        raise BundleError(
+            f"{path}: n_neighbors: expected a whole number from 1 on, got "
+            f"{values['n_neighbors']!r}; {remedy}"
+        )
+
+
+def _check_files(folder: Path, files: Any, remedy: str) -> None:
+    if not isinstance(files, dict):
+        raise BundleError(f"{folder / MANIFEST}: expected files, got {files!r}; {remedy}")
+    required = {ENCODER, CLASSIFIER, CENTROIDS, *(f"{BANK}/{name}.npy" for name in FILES)}
     if not required <= files.keys():
         missing = ", ".join(sorted(required - files.keys()))
         raise BundleError(f"{folder / MANIFEST}: expected entries for {missing}; {remedy}")
     for name, expected in files.items():
+        if not isinstance(expected, dict) or not {"size", "sha256"} <= expected.keys():
+            raise BundleError(
+                f"{folder / MANIFEST}: {name}: expected size and sha256, got {expected}; {remedy}"
+            )
         path = folder / name
         if not path.is_file():
             raise BundleError(f"{path}: listed in the bundle's manifest, but missing; {remedy}")

@@ -14,7 +14,7 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
-_FILES = ("donors", "observed", "offsets", "mean")
+FILES = ("donors", "observed", "offsets", "mean")
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ def build_bank(xyz: FloatArray, cluster: IntArray, n_clusters: int) -> Imputatio
 
 def save_bank(bank: ImputationBank, folder: Path) -> None:
     """Write the bank as plain ``.npy`` files into an existing folder."""
-    for name in _FILES:
+    for name in FILES:
         np.save(folder / f"{name}.npy", getattr(bank, name), allow_pickle=False)
 
 
 def open_bank(folder: Path) -> ImputationBank:
     """Open a bank that `save_bank` wrote; donors and bits stay on disk until a cluster is read."""
     arrays = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _FILES
+        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in FILES
     }
     return ImputationBank(**arrays)
 
