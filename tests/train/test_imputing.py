@@ -115,19 +115,24 @@ def test_what_was_observed_stays_and_what_is_absent_stays_absent(windows, cluste
     assert np.isnan(filled.xyz[there]).any() == (method == "none")
 
 
-def test_donors_of_other_clusters_are_not_asked(windows, embedding, clusters):
-    """A window is completed from its own cluster: with the others' donors moved, the same."""
-    index = int(np.flatnonzero(windows.is_test & (windows.hidden.sum(axis=(1, 2, 3)) > 100))[0])
+def test_donors_are_those_of_the_own_cluster(windows, embedding, clusters):
+    """With the other clusters' donors moved a window stays as it is; with its own it does not."""
+    is_hidden = windows.is_test & (windows.hidden.sum(axis=(1, 2, 3)) > 100)
+    index = int(np.argmax(np.where(is_hidden, clusters.assigned, -1)))
     own = clusters.assigned[index]
-    moved = windows.xyz.copy()
-    moved[windows.is_train & (clusters.assigned != own)] += 5
-    other = fit_clusters(replace(windows, xyz=moved), embedding, SETTINGS)
+    assert own > 0
     one = np.arange(len(windows.xyz)) == index
-    before = impute(_rows(windows, one), "knn", _assign(clusters, one), 3)
-    after = impute(_rows(windows, one), "knn", _assign(other, one), 3)
+    filled = []
+    for is_moved in (clusters.assigned < 0, clusters.assigned != own, clusters.assigned == own):
+        moved = windows.xyz.copy()
+        moved[windows.is_train & is_moved] += 5
+        bank = fit_clusters(replace(windows, xyz=moved), embedding, SETTINGS)
+        filled.append(impute(_rows(windows, one), "knn", _assign(bank, one), 3))
+    before, others_moved, own_moved = filled
     from_donors = before.source == CellSource.KNN
     assert from_donors.sum() > 50
-    np.testing.assert_array_equal(before.xyz[from_donors], after.xyz[from_donors])
+    np.testing.assert_array_equal(others_moved.xyz[from_donors], before.xyz[from_donors])
+    assert (own_moved.xyz[from_donors] > before.xyz[from_donors] + 4).all()
 
 
 def test_knn_is_nearer_to_the_truth_than_chance(windows, clusters):
