@@ -253,8 +253,8 @@ def _add_pipeline(commands: Commands) -> None:
         help="rows of the table; each but 'none' costs a pre-training",
     )
     parser.add_argument("--bundle-row", default="knn", help="imputer of the bundle")
-    parser.add_argument("--occlusion-seed", type=int, default=0, help="if occlusion is made")
-    parser.add_argument("--fraction", type=float, default=0.1, help="random: share of the cells")
+    parser.add_argument("--occlusion-seed", type=int, help="of an occlusion that is made; 0")
+    parser.add_argument("--fraction", type=float, help="random: share of the cells; 0.1")
     parser.add_argument("--meshes", type=Path, help="realistic: folder of OBJ, STL, PLY or GLB")
     _add_training_options(parser)
     _add_config_options(parser)

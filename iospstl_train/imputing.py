@@ -111,16 +111,18 @@ def impute(
     raise InputError(f"method: expected one of {', '.join(METHODS)}, got '{method}'")
 
 
-def imputation_error_mm(windows: WindowSet, filled: Filled, rows: NDArray[np.bool_]) -> float:
+def imputation_error_mm(
+    windows: WindowSet, filled: Filled, rows: NDArray[np.bool_]
+) -> float | None:
     """Return the mean distance (mm) between completed and true position of the hidden joints.
 
-    NaN where nothing is hidden. A hidden joint that stayed empty counts at the origin of the body
+    None where nothing is hidden. A hidden joint that stayed empty counts at the origin of the body
     frame, which is where a network would see it.
     """
     hidden = windows.hidden[rows]
     found = np.nan_to_num(filled.xyz[rows][hidden])
     if not len(found):
-        return float("nan")
+        return None
     distance = np.linalg.norm(found - windows.truth[rows][hidden], axis=-1)
     return float(distance.mean(dtype=np.float64) * 1000)
 

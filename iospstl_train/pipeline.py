@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from iospstl_core.errors import InputError
-from iospstl_core.files import read_json, write_json
+from iospstl_core.files import read_json, sha256_of, write_json
 from iospstl_core.imputation.fill import Filled
 from iospstl_core.store import Occlusion, Store, find_occlusion
 from iospstl_train.config import Config, config_to_dict
 from iospstl_train.data.windows import WindowSet, load_windows
-from iospstl_train.evaluation.linear import LinearResult, evaluate_linear
+from iospstl_train.evaluation.linear import LinearResult, evaluate_encoder
 from iospstl_train.evaluation.pictures import (
     draw_confusion,
     draw_imputation_gif,
@@ -44,7 +44,7 @@ from iospstl_train.imputing import (
     save_imputed,
 )
 from iospstl_train.models.stgcn import StgcnEncoder
-from iospstl_train.occlusion.occlude import KINDS, occlude
+from iospstl_train.occlusion.occlude import KINDS, find_or_make_occlusion
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import (
     PretrainData,
@@ -78,8 +78,8 @@ class PipelineOptions:
         Imputer whose stage-2 network goes into the bundle.
     seed : int
         Of training. Occlusion has its own.
-    occlusion_seed : int
-    random_fraction : float
+    occlusion_seed : int, optional
+    random_fraction : float, optional
         Share of cells of a random occlusion.
     meshes : Path, optional
         Folder of meshes for a realistic occlusion.
@@ -94,8 +94,8 @@ class PipelineOptions:
     rows: tuple[str, ...] = ROWS
     bundle_row: str = "knn"
     seed: int = 1
-    occlusion_seed: int = 0
-    random_fraction: float = 0.1
+    occlusion_seed: int | None = None
+    random_fraction: float | None = None
     meshes: Path | None = None
     device: str = "cpu"
 
@@ -106,15 +106,16 @@ class _Run:
 
     options: PipelineOptions
     provenance: dict[str, Any]
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float]
     rows: dict[str, ReportRow] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[step] = time.perf_counter() - began
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - began
 
 
 def run_pipeline(options: PipelineOptions) -> Report:
@@ -130,17 +131,25 @@ def run_pipeline(options: PipelineOptions) -> Report:
         If the folder holds a run with other options, or an option is wrong.
     """
     _check_options(options)
-    _claim_folder(options)
-    run = _Run(options, _provenance(options))
-    with run.timed("occlude"):
-        occlusion = _find_or_make_occlusion(options)
-    with run.timed("normalise"):
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "occlude"):
+        occlusion = find_or_make_occlusion(
+            options.store,
+            options.occlusion,
+            options.config.realistic,
+            options.occlusion_seed,
+            options.random_fraction,
+            options.meshes,
+        )
+    run = _Run(options, _provenance(options, occlusion), seconds)
+    _claim_folder(run)
+    with _timed(run.seconds, "normalise"):
         occluded = load_windows(options.store, occlusion, options.split)
     if "clean" in options.rows:
         clean = load_windows(options.store, None, options.split)
         _add_row(run, "clean", clean, clean, fill_report=None)
     stage1, _ = _add_row(run, "none", occluded, occluded, fill_report=None)
-    with run.timed("cluster"):
+    with _timed(run.seconds, "cluster"):
         embedding = embed(stage1, occluded.xyz, options.config.training.stream)
         clusters = fit_clusters(occluded, embedding, options.config.imputation)
     for method in METHODS:
@@ -161,30 +170,30 @@ def _check_options(options: PipelineOptions) -> None:
             f"bundle row: expected one of the rows {', '.join(exportable)}, "
             f"got '{options.bundle_row}'"
         )
-    if not 0 <= options.random_fraction < 1:
-        raise InputError(f"--fraction: expected 0 <= fraction < 1, got {options.random_fraction}")
     find_device(options.device)
     options.store.split(options.split)
     if options.occlusion not in KINDS:
         find_occlusion(options.store, options.occlusion)
 
 
-def _provenance(options: PipelineOptions) -> dict[str, Any]:
+def _provenance(options: PipelineOptions, occlusion: Occlusion) -> dict[str, Any]:
     split = options.split or next(iter(options.store.splits))
+    mask = options.store.folder / "occlusion" / occlusion.name / "hidden.npy"
     return {
         "dataset": options.store.dataset,
         "split": split,
-        "occlusion": options.occlusion,
+        "occlusion": occlusion.name,
+        "mask_sha256": sha256_of(mask),
     }
 
 
-def _claim_folder(options: PipelineOptions) -> None:
+def _claim_folder(run: _Run) -> None:
     """Write the options into a new run folder, or compare them with those that are there."""
+    options = run.options
     described = {
-        **_provenance(options),
+        **run.provenance,
         "config": config_to_dict(options.config),
         "seed": options.seed,
-        "occlusion_seed": options.occlusion_seed,
         "n_sequences": len(options.store),
     }
     path = options.out / "pipeline.json"
@@ -203,23 +212,6 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _find_or_make_occlusion(options: PipelineOptions) -> Occlusion:
-    try:
-        return find_occlusion(options.store, options.occlusion)
-    except InputError:
-        if options.occlusion not in KINDS:
-            raise
-    return occlude(
-        options.store,
-        options.occlusion,
-        options.occlusion,
-        options.occlusion_seed,
-        options.config.realistic,
-        options.random_fraction,
-        options.meshes,
-    )
-
-
 def _add_row(
     run: _Run,
     name: str,
@@ -230,7 +222,7 @@ def _add_row(
     """Pre-train on the training windows and evaluate on the test windows."""
     options = run.options
     folder = options.out / (f"stage1-{name}" if fill_report is None else f"stage2-{name}")
-    train, test = windows.is_train, windows.is_test
+    train = windows.is_train
     encoder = pretrain(
         PretrainData(windows.xyz[train], occluded.hidden_frac()[train]),
         options.config,
@@ -241,15 +233,8 @@ def _add_row(
         provenance={**run.provenance, "row": name},
     )
     run.seconds[f"pre-train {name}"] = training_seconds(folder)
-    with run.timed(f"evaluate {name}"):
-        features = embed(encoder, windows.xyz, options.config.training.stream)
-        result = evaluate_linear(
-            (features[train], windows.label[train]),
-            (features[test], windows.label[test]),
-            len(windows.class_names),
-            options.config.linear,
-            options.seed,
-        )
+    with _timed(run.seconds, f"evaluate {name}"):
+        result = evaluate_encoder(encoder, windows, options.config, options.seed)
     error_mm, counts = fill_report or (None, {})
     seconds = run.seconds[f"pre-train {name}"] + run.seconds[f"evaluate {name}"]
     run.rows[name] = ReportRow(name, error_mm, result.accuracy, counts, seconds)
@@ -261,10 +246,9 @@ def _impute_and_train(
 ) -> None:
     """Add the row of one imputer, and export it if it is the one for the robot."""
     options = run.options
-    with run.timed(f"impute {method}"):
+    with _timed(run.seconds, f"impute {method}"):
         filled = impute(occluded, method, clusters, options.config.imputation.n_neighbors)
-    error = imputation_error_mm(occluded, filled, occluded.is_test)
-    error_mm = None if np.isnan(error) else error  # NaN: nothing is hidden
+    error_mm = imputation_error_mm(occluded, filled, occluded.is_test)
     fill_report = (error_mm, Filled(filled.xyz, filled.source[occluded.is_test]).counts())
     completed = WindowSet(**{**vars(occluded), "xyz": filled.xyz})
     encoder, result = _add_row(run, method, completed, occluded, fill_report)
@@ -277,10 +261,10 @@ def _impute_and_train(
             "error_mm": error_mm,
         }
         save_imputed(options.out / "imputed" / method, filled, clusters, manifest)
-        with run.timed("export"):
+        with _timed(run.seconds, "export"):
             _export(run, occluded, clusters, stage1, Classifier(encoder.cpu(), result.classifier))
         _write_offline_labels(options.out / "offline.json", occluded, result)
-        with run.timed("draw"):
+        with _timed(run.seconds, "draw"):
             _draw(options.out / "pictures", occluded, filled, result)
 
 

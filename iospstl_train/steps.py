@@ -15,7 +15,7 @@ from iospstl_core.store import Store, find_occlusion
 from iospstl_train.config import load_config
 from iospstl_train.data.store import find_store
 from iospstl_train.data.windows import WindowSet, load_windows
-from iospstl_train.evaluation.linear import LinearResult, evaluate_linear
+from iospstl_train.evaluation.linear import evaluate_encoder
 from iospstl_train.export import (
     Classifier,
     describe_differences,
@@ -29,7 +29,6 @@ from iospstl_train.imputing import (
     open_imputed,
     save_imputed,
 )
-from iospstl_train.models.stgcn import StgcnEncoder
 from iospstl_train.pipeline import PipelineOptions, run_pipeline
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import RUN_FILE, PretrainData, load_encoder, pretrain
@@ -124,24 +123,12 @@ def run_impute(options: argparse.Namespace) -> list[str]:
     cells = ", ".join(f"{count} {name}" for name, count in filled.counts().items())
     return [
         f"{options.out}: cells: {cells}",
-        f"hidden-joint error: train {errors['train']:.1f} mm, test {errors['test']:.1f} mm",
+        "hidden-joint error: "
+        + ", ".join(
+            f"{name} {error:.1f} mm" if error is not None else f"{name} has nothing hidden"
+            for name, error in errors.items()
+        ),
     ]
-
-
-def _evaluate(
-    options: argparse.Namespace, folder: Path, windows: WindowSet
-) -> tuple[StgcnEncoder, LinearResult]:
-    encoder, config = load_encoder(folder)
-    features = embed(encoder, windows.xyz, config.training.stream)
-    train, test = windows.is_train, windows.is_test
-    result = evaluate_linear(
-        (features[train], windows.label[train]),
-        (features[test], windows.label[test]),
-        len(windows.class_names),
-        config.linear,
-        options.seed,
-    )
-    return encoder, result
 
 
 def run_evaluate(options: argparse.Namespace) -> list[str]:
@@ -152,7 +139,8 @@ def run_evaluate(options: argparse.Namespace) -> list[str]:
     if options.imputed:
         windows = _completed(windows, provenance, options.imputed)
         provenance["imputed"] = str(options.imputed)
-    _, result = _evaluate(options, options.encoder, windows)
+    encoder, config = load_encoder(options.encoder)
+    result = evaluate_encoder(encoder, windows, config, options.seed)
     report = {**provenance, "seed": options.seed, "linear_accuracy": result.accuracy}
     write_json(options.encoder / "evaluation.json", report)
     n_test = int(windows.is_test.sum())
@@ -170,9 +158,10 @@ def run_export(options: argparse.Namespace) -> list[str]:
         )
     _take_over(options)
     store, windows, provenance = load_data(options)
-    stage1, config = load_encoder(options.stage1)
     completed = _completed(windows, provenance, options.imputed)
-    stage2, result = _evaluate(options, options.stage2, completed)
+    stage1, stage1_config = load_encoder(options.stage1)
+    stage2, stage2_config = load_encoder(options.stage2)
+    result = evaluate_encoder(stage2, completed, stage2_config, options.seed)
     described = read_json(options.stage2 / RUN_FILE)
     training = {
         **provenance,
@@ -186,9 +175,9 @@ def run_export(options: argparse.Namespace) -> list[str]:
         manifest["method"],
         manifest["n_neighbors"],
         training,
-        described["config"]["training"]["stream"],
+        stage2_config.training.stream,
     )
-    settings = replace(settings, encoder_stream=config.training.stream)
+    settings = replace(settings, encoder_stream=stage1_config.training.stream)
     sample = windows.xyz[windows.is_test][:64]
     classifier = Classifier(stage2, result.classifier)
     differences = export_bundle(options.out, settings, stage1, classifier, clusters, sample)

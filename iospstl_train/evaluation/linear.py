@@ -10,7 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from iospstl_train.config import LinearSettings
+from iospstl_train.config import Config, LinearSettings
+from iospstl_train.data.windows import WindowSet
+from iospstl_train.models.stgcn import StgcnEncoder
+from iospstl_train.training.embed import embed
 
 _MIN_DEVIATION = 1e-6
 """Features that vary less over the training set are centred, but not blown up."""
@@ -79,3 +82,29 @@ def evaluate_linear(
         head.bias.sub_(head.weight @ mean)
         predicted = head(torch.from_numpy(test[0])).argmax(dim=1).numpy()
     return LinearResult(head, float((predicted == test[1]).mean()), predicted)
+
+
+def evaluate_encoder(
+    encoder: StgcnEncoder, windows: WindowSet, config: Config, seed: int = 1
+) -> LinearResult:
+    """Embed all windows with a frozen encoder and evaluate its embeddings.
+
+    Parameters
+    ----------
+    encoder : StgcnEncoder
+    windows : WindowSet
+        Fitted on its training windows, tested on its test windows.
+    config : Config
+        The one the encoder was trained with.
+    seed : int
+        Of the classifier.
+    """
+    features = embed(encoder, windows.xyz, config.training.stream)
+    train, test = windows.is_train, windows.is_test
+    return evaluate_linear(
+        (features[train], windows.label[train]),
+        (features[test], windows.label[test]),
+        len(windows.class_names),
+        config.linear,
+        seed,
+    )

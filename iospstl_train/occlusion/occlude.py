@@ -12,6 +12,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from iospstl_core.errors import InputError
 from iospstl_core.random_cells import hide_random_cells
 from iospstl_core.skeleton import NTU_25, SkeletonLayout, joint_sources
 from iospstl_core.store import Occlusion, Store, find_occlusion
@@ -23,6 +24,7 @@ from iospstl_train.parallel import map_in_order
 
 BoolArray = NDArray[np.bool_]
 KINDS = ("realistic", "random")
+DEFAULT_FRACTION = 0.1
 
 _FEET = ("AnkleLeft", "FootLeft", "AnkleRight", "FootRight")
 
@@ -33,7 +35,7 @@ def occlude(
     kind: str,
     seed: int,
     settings: RealisticSettings,
-    fraction: float = 0.1,
+    fraction: float = DEFAULT_FRACTION,
     meshes: Path | None = None,
     n_workers: int | None = None,
 ) -> Occlusion:
@@ -86,6 +88,46 @@ def occlude(
 
     write_occlusion(store, name, masks(), manifest)
     return find_occlusion(store, name)
+
+
+def find_or_make_occlusion(
+    store: Store,
+    name: str,
+    settings: RealisticSettings,
+    seed: int | None = None,
+    fraction: float | None = None,
+    meshes: Path | None = None,
+) -> Occlusion:
+    """Return an occlusion of a store; make it if it is missing and named like a kind.
+
+    Parameters
+    ----------
+    store, name, settings, meshes
+        As of `occlude`.
+    seed, fraction : optional
+        0 and `DEFAULT_FRACTION` where it is made.
+
+    Raises
+    ------
+    InputError
+        If it is missing and not named like a kind, or was made with another seed or fraction.
+    """
+    if fraction is not None and not 0 <= fraction < 1:
+        raise InputError(f"--fraction: expected 0 <= fraction < 1, got {fraction}")
+    try:
+        found = find_occlusion(store, name)
+    except InputError:
+        if name not in KINDS:
+            raise
+        share = DEFAULT_FRACTION if fraction is None else fraction
+        return occlude(store, name, name, seed or 0, settings, share, meshes)
+    for key, wanted in (("seed", seed), ("fraction", fraction)):
+        if wanted is not None and found.manifest.get(key) != wanted:
+            raise InputError(
+                f"occlusion {name}: expected the {key} {wanted}, got {found.manifest.get(key)} in "
+                "the one that is there; make another one with: iospstl-train occlude --name NAME"
+            )
+    return found
 
 
 def _hide_random(

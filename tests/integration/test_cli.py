@@ -333,6 +333,13 @@ def test_interrupted_pipeline_goes_on_where_it_stopped(command, root, tmp_path, 
     assert other.startswith(f"{out}: holds a run with another config, seed; repeat its options")
 
 
+def test_pipeline_refuses_an_occlusion_made_otherwise(command, root, tmp_path):
+    given = ("pipeline", *data(root), "--out", tmp_path / "run", *ONE_EPOCH)
+    message = fault(command, *given, "--occlusion-seed", 7)
+    assert message.startswith("occlusion realistic: expected the seed 7, got 0 in the one")
+    assert not (tmp_path / "run").exists()
+
+
 def test_pipeline_with_nothing_hidden(command, root, tmp_path, monkeypatch):
     """There is no error to measure, and no fault."""
     monkeypatch.setattr(pipeline_module, "_draw", lambda *_: None)
