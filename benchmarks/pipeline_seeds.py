@@ -1,8 +1,9 @@
 """Run the pipeline with several seeds and print mean and spread of every row.
 
-    python benchmarks/pipeline_seeds.py --dataset nw-ucla --root runs/data --out runs/nw-ucla
+    python benchmarks/pipeline_seeds.py
+    python benchmarks/pipeline_seeds.py --dataset nw-ucla --out runs/nw-ucla
 
-A seed that is finished is not run again, an interrupted one goes on. Options after ``--`` go to
+Without arguments it runs on generated recordings, which it prepares if they are missing. A seed that is finished is not run again, an interrupted one goes on. Options after ``--`` go to
 ``iospstl-train pipeline``. The spread is the sample standard deviation over the seeds.
 """
 
@@ -22,13 +23,16 @@ from iospstl_train.cli import main as run_command
 def main() -> int:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--dataset", default="synthetic", help="name of a prepared store")
     parser.add_argument("--root", type=Path, default=Path("runs/data"))
-    parser.add_argument("--out", type=Path, required=True, help="gets a folder for each seed")
+    parser.add_argument("--out", type=Path, help="gets a folder a seed; runs/bench-DATASET")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("pipeline", nargs="*", help="options for the pipeline, after --")
     options = parser.parse_args()
+    options.out = options.out or Path("runs") / f"bench-{options.dataset}"
+    if options.dataset == "synthetic" and not (options.root / "synthetic").exists():
+        run_command(["prepare", "--dataset", "synthetic", "--root", str(options.root)])
     for seed in options.seeds:
         status = _run_seed(options, seed)
         if status != 0:

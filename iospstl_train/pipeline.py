@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from iospstl_core.errors import InputError
 from iospstl_core.files import read_json, sha256_of, write_json
 from iospstl_core.imputation.fill import Filled
@@ -23,12 +21,8 @@ from iospstl_core.store import Occlusion, Store, find_occlusion
 from iospstl_train.config import Config, config_to_dict
 from iospstl_train.data.windows import WindowSet, load_windows
 from iospstl_train.evaluation.linear import LinearResult, evaluate_encoder
-from iospstl_train.evaluation.pictures import (
-    draw_confusion,
-    draw_imputation_gif,
-    draw_imputation_strip,
-)
 from iospstl_train.evaluation.report import Report, ReportRow, write_report
+from iospstl_train.evaluation.results import PICTURES, draw_results, write_offline_labels
 from iospstl_train.export import (
     Classifier,
     describe_differences,
@@ -263,9 +257,9 @@ def _impute_and_train(
         save_imputed(options.out / "imputed" / method, filled, clusters, manifest)
         with _timed(run.seconds, "export"):
             _export(run, occluded, clusters, stage1, Classifier(encoder.cpu(), result.classifier))
-        _write_offline_labels(options.out / "offline.json", occluded, result)
+        write_offline_labels(options.out / "offline.json", occluded, result)
         with _timed(run.seconds, "draw"):
-            _draw(options.out / "pictures", occluded, filled, result)
+            draw_results(options.out / "pictures", occluded, filled, result)
 
 
 def _export(
@@ -299,25 +293,6 @@ def _export(
     run.notes.append(describe_differences(options.out / "bundle", differences))
 
 
-def _write_offline_labels(path: Path, windows: WindowSet, result: LinearResult) -> None:
-    names = [name for name, is_test in zip(windows.names, windows.is_test, strict=True) if is_test]
-    labels = [windows.class_names[index] for index in result.predicted]
-    write_json(path, dict(zip(names, labels, strict=True)))
-
-
-def _draw(folder: Path, occluded: WindowSet, filled: Filled, result: LinearResult) -> None:
-    """Draw the test sequence whose hidden share is nearest to a third, and the confusion."""
-    rows = np.flatnonzero(occluded.is_test)
-    share = np.nanmean(occluded.hidden_frac()[rows], axis=1)
-    row = int(rows[np.argmin(np.abs(share - 1 / 3))])
-    title = f"{occluded.class_names[occluded.label[row]]} ({occluded.names[row]})"
-    panels = occluded.xyz[row], filled.xyz[row], occluded.truth[row]
-    draw_imputation_strip(folder / "imputation.png", *panels, title=title)
-    draw_imputation_gif(folder / "imputation.gif", *panels, title=title)
-    labels = occluded.label[rows]
-    draw_confusion(folder / "confusion.png", labels, result.predicted, occluded.class_names)
-
-
 def _make_report(run: _Run, occlusion: Occlusion, occluded: WindowSet) -> Report:
     options = run.options
     return Report(
@@ -335,9 +310,6 @@ def _make_report(run: _Run, occlusion: Occlusion, occluded: WindowSet) -> Report
         versions=package_versions(),
         stage_seconds=run.seconds,
         command=command_line(),
-        pictures=tuple(f"pictures/{name}" for name in _PICTURES),
+        pictures=tuple(f"pictures/{name}" for name in PICTURES),
         notes=tuple(run.notes),
     )
-
-
-_PICTURES = ("imputation.png", "imputation.gif", "confusion.png")

@@ -300,7 +300,7 @@ def test_interrupted_pipeline_goes_on_where_it_stopped(command, root, tmp_path, 
         save(path, epoch, *rest)
 
     monkeypatch.setattr(pretrain_module, "_train_epoch", watch)
-    for name in ("_draw", "_export"):  # what takes longest
+    for name in ("draw_results", "_export"):  # what takes longest
         monkeypatch.setattr(pipeline_module, name, lambda *_: None)
     out = tmp_path / "stopped"
     with monkeypatch.context() as patch:
@@ -342,7 +342,7 @@ def test_pipeline_refuses_an_occlusion_made_otherwise(command, root, tmp_path):
 
 def test_pipeline_with_nothing_hidden(command, root, tmp_path, monkeypatch):
     """There is no error to measure, and no fault."""
-    monkeypatch.setattr(pipeline_module, "_draw", lambda *_: None)
+    monkeypatch.setattr(pipeline_module, "draw_results", lambda *_: None)
     status, _, lines = command(
         *("pipeline", *data(root), "--occlusion", "nothing", "--rows", "none,mean"),
         *("--bundle-row", "mean", "--out", tmp_path / "run", *ONE_EPOCH),
