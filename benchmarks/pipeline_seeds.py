@@ -3,7 +3,8 @@
     python benchmarks/pipeline_seeds.py
     python benchmarks/pipeline_seeds.py --dataset nw-ucla --out runs/nw-ucla
 
-Without arguments it runs on generated recordings, which it prepares if they are missing. A seed that is finished is not run again, an interrupted one goes on. Options after ``--`` go to
+Without arguments it runs on generated recordings, which it prepares if they are missing. A seed
+that is finished is not run again, an interrupted one goes on. Options after ``--`` go to
 ``iospstl-train pipeline``. The spread is the sample standard deviation over the seeds.
 """
 
