@@ -172,6 +172,9 @@ def layout_from_mapping(data: Mapping[str, Any], source: str) -> SkeletonLayout:
     parents = list(bare.parents)
     for child, parent in dict(data["parents"]).items():
         parents[bare.index(child)] = bare.index(parent)
+    _check_tree(bare, parents, source)
+    for own in data.get("equivalents", {}):
+        bare.index(own)
     return SkeletonLayout(
         name=bare.name,
         joints=joints,
@@ -179,6 +182,16 @@ def layout_from_mapping(data: Mapping[str, Any], source: str) -> SkeletonLayout:
         center=bare.index(data.get("center", joints[0])),
         equivalents=dict(data.get("equivalents", {})),
     )
+
+
+def _check_tree(layout: SkeletonLayout, parents: list[int], source: str) -> None:
+    """Refuse bones that run in a circle: from every joint the way leads to a root."""
+    for joint, name in enumerate(layout.joints):
+        ancestor = joint
+        for _ in parents:
+            ancestor = parents[ancestor]
+        if parents[ancestor] != ancestor:
+            raise InputError(f"{source}: parents: the bones from '{name}' on run in a circle")
 
 
 def layout_to_mapping(layout: SkeletonLayout) -> dict[str, Any]:

@@ -185,6 +185,11 @@ def test_the_centre_of_a_mapping_is_its_first_joint_unless_named():
         ({"parents": {"ElbowLeft": "Chets"}}, "no joint 'Chets'; did you mean 'Chest'?"),
         ({"parents": {"ElbwLeft": "Chest"}}, "no joint 'ElbwLeft'; did you mean 'ElbowLeft'?"),
         ({"center": "Breast"}, "no joint 'Breast'"),
+        ({"equivalents": {"Chets": "SpineMid"}}, "no joint 'Chets'; did you mean 'Chest'?"),
+        (
+            {"parents": {"ElbowLeft": "HandLeft", "HandLeft": "ElbowLeft"}},
+            "arms.yaml: parents: the bones from 'HandLeft' on run in a circle",
+        ),
     ],
 )
 def test_a_faulty_mapping_is_refused(change, message):
