@@ -65,9 +65,16 @@ def make_parser() -> argparse.ArgumentParser:
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not that there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        has_default = action.default not in (None, False, [])
+        return super()._get_help_string(action) if has_default else action.help
+
+
 def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
-    formatter = argparse.ArgumentDefaultsHelpFormatter
-    return commands.add_parser(name, help=text, description=text, formatter_class=formatter)
+    return commands.add_parser(name, help=text, description=text, formatter_class=_Formatter)
 
 
 def _add_data_options(parser: argparse.ArgumentParser, *, with_split: bool = True) -> None:
@@ -253,8 +260,10 @@ def _add_pipeline(commands: Commands) -> None:
         help="rows of the table; each but 'none' costs a pre-training",
     )
     parser.add_argument("--bundle-row", default="knn", help="imputer of the bundle")
-    parser.add_argument("--occlusion-seed", type=int, help="of an occlusion that is made; 0")
-    parser.add_argument("--fraction", type=float, help="random: share of the cells; 0.1")
+    parser.add_argument(
+        "--occlusion-seed", type=int, help="of an occlusion that is made (default: 0)"
+    )
+    parser.add_argument("--fraction", type=float, help="random: share of the cells (default: 0.1)")
     parser.add_argument("--meshes", type=Path, help="realistic: folder of OBJ, STL, PLY or GLB")
     _add_training_options(parser)
     _add_config_options(parser)
