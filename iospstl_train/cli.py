@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -131,8 +132,9 @@ def _run_prepare(options: argparse.Namespace) -> None:
     from iospstl_train.data.open import open_source
     from iospstl_train.data.prepare import prepare
 
-    source = open_source(options)
-    folder = options.root / (options.name or options.dataset)
+    name = options.name or options.dataset
+    source = replace(open_source(options), dataset=name)  # a store's name is how it is found
+    folder = options.root / name
     arguments = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in vars(options).items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import faiss
@@ -43,7 +44,7 @@ class ImputationBank:
         """Number of clusters."""
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def joint_mean(self) -> FloatArray:
         """Mean over frames and persons, shape (n_joints, 3); NaN for joints nobody ever has."""
         return nan_mean(self.mean.reshape(-1, *self.mean.shape[-2:]))

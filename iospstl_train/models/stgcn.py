@@ -204,8 +204,3 @@ def _mean_over_persons(features: Tensor, is_there: Tensor, n: int, m: int) -> Te
     weight = is_there.view(n, m, 1).to(features.dtype)
     total = (features.view(n, m, -1) * weight).sum(dim=1)
     return total / weight.sum(dim=1).clamp(min=1)
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Return the number of trainable values."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

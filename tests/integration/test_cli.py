@@ -439,7 +439,10 @@ def test_neutral_archive_can_be_prepared(command, tmp_path):
     status, out, _ = command(*npz_options(tmp_path, path), "--name", "mine")
     assert status == 0
     assert "split custom: 2 train / 1 test" in out
-    assert open_store(tmp_path / "mine").dataset == "npz"
+    assert open_store(tmp_path / "mine").dataset == "mine"
+    where = ("--dataset", "mine", "--root", tmp_path)
+    message = fault(command, "pretrain", *where, "--occlusion", "none")
+    assert f"occlude --dataset mine --root {tmp_path}" in message  # a command that works
 
 
 @pytest.mark.parametrize(
