@@ -24,6 +24,8 @@ class CellSource(IntEnum):
     CLUSTER_MEAN = 6
     BANK_MEAN = 7
     JOINT_MEAN = 8
+    RESTORED = 9
+    BASELINE = 10
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,14 @@ class Filled:
         training sequence ever had the joint.
     source : ndarray of shape (n_windows, n_frames, n_persons, n_joints), uint8
         A `CellSource` for every cell.
+    error_m : ndarray of shape (n_windows, n_frames, n_persons, n_joints), float32, optional
+        Expected distance between the filled and the true position; 0 where observed, NaN where
+        nothing is known of it. Given by imputers that estimate it.
     """
 
     xyz: FloatArray
     source: NDArray[np.uint8]
+    error_m: FloatArray | None = None
 
     def counts(self) -> dict[str, int]:
         """Return how many cells came from each source, by lower-case name, without empty ones."""
