@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import lzma
 import re
-import tarfile
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iospstl_core.errors import InputError
 from iospstl_core.skeleton import KINECT_V1_20, mark_unobserved
+from iospstl_train.data.archive import ArchiveMember, list_files, read_content
 from iospstl_train.data.recording import Recording, SkippedRecording
 from iospstl_train.data.source import Source, coordinate_fault
 
@@ -36,19 +33,7 @@ ACTIONS = {
 SPLITS = {"xview": "train: view in 1,2; test: view in 3"}
 
 _NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json", re.ASCII)
-_MAX_MEMBER_BYTES = 64 * 2**20
 _REMEDY = "unpack or download it again"
-
-
-class ArchiveMember(NamedTuple):
-    """One JSON file of the archive, in memory."""
-
-    archive: Path
-    name: str
-    content: bytes
-
-    def __str__(self) -> str:
-        return f"{self.archive}:{self.name}"
 
 
 def open_nw_ucla(data: Path) -> Source:
@@ -57,8 +42,8 @@ def open_nw_ucla(data: Path) -> Source:
     Parameters
     ----------
     data : Path
-        The folder ``all_sqe``, the folder that holds it, or the ``.tar.xz`` archive of it, which
-        is read into memory (about 40 MB) and never unpacked to disk.
+        The folder ``all_sqe``, the folder that holds it, or a ``.tar.xz`` or ``.zip`` archive of
+        it, which is read into memory (about 40 MB) and never unpacked to disk.
 
     Returns
     -------
@@ -70,22 +55,6 @@ def open_nw_ucla(data: Path) -> Source:
     InputError
         If there is nothing to read at `data`, or the archive is damaged.
     """
-    items: list[Path] | list[ArchiveMember]
-    if data.is_dir():
-        folder = data / "all_sqe" if (data / "all_sqe").is_dir() else data
-        items = sorted(folder.glob("*.json"))
-    elif data.name.endswith(".tar.xz"):
-        items = _read_archive(data)
-    else:
-        raise InputError(
-            f"{data}: expected the folder all_sqe or its .tar.xz archive, got "
-            f"{'another file' if data.exists() else 'nothing there'}; set --data to your copy"
-        )
-    if not items:
-        raise InputError(
-            f"{data}: expected files named like a01_s01_e00_v01.json, got none; "
-            "set --data to the folder all_sqe"
-        )
     return Source(
         dataset="nw-ucla",
         layout=KINECT_V1_20,
@@ -93,7 +62,7 @@ def open_nw_ucla(data: Path) -> Source:
         n_persons=1,
         fps=30.0,
         splits=SPLITS,
-        items=items,
+        items=list_files(data, "all_sqe", "a01_s01_e00_v01.json"),
         read=read_sequence,
     )
 
@@ -122,22 +91,13 @@ def read_sequence(item: Path | ArchiveMember) -> Recording | SkippedRecording:
         return SkippedRecording(file_name, "the file name is not one of aAA_sSS_eEE_vVV.json")
     action, subject, _, view = map(int, match.groups())
     label = list(ACTIONS).index(action)
-    xyz = _parse(str(item), _content(item), label)
+    xyz = _parse(str(item), read_content(item), label)
     name = file_name.removesuffix(".json")
     if len(xyz) == 0:
         return SkippedRecording(name, "it has no frames")
     xyz = mark_unobserved(xyz, zero_is_missing=True)[:, None]
     present = np.ones((len(xyz), 1), dtype=np.bool_)
     return Recording(name, xyz, present, label, subject=subject, view=view)
-
-
-def _content(item: Path | ArchiveMember) -> bytes:
-    if isinstance(item, ArchiveMember):
-        return item.content
-    try:
-        return item.read_bytes()
-    except OSError as error:
-        raise InputError(f"{item}: cannot be read: {error.strerror}; check the file") from error
 
 
 def _parse(path: str, content: bytes, label: int) -> NDArray[np.float32]:
@@ -176,39 +136,3 @@ def _positions(path: str, skeletons: Any) -> NDArray[np.float32]:
 def _shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:40] + "..."
-
-
-def _read_archive(path: Path) -> list[ArchiveMember]:
-    """Return all JSON members in name order; the compression is sequential, so read it once."""
-    try:
-        with lzma.open(path) as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                members = list(_members(path, archive))
-            while stream.read(2**20):  # to the end: only there the checksum is compared
-                pass
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; set --data to your copy") from error
-    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
-        raise InputError(
-            f"{path}: expected a complete .tar.xz archive, got a damaged or cut one ({error}); "
-            "download it again"
-        ) from error
-    members.sort(key=lambda member: PurePosixPath(member.name).name)
-    for one, other in pairwise(members):
-        if PurePosixPath(one.name).name == PurePosixPath(other.name).name:
-            raise InputError(f"{path}: expected every name once, got {one.name} and {other.name}")
-    return members
-
-
-def _members(path: Path, archive: tarfile.TarFile) -> Iterator[ArchiveMember]:
-    for member in archive:
-        if not member.isfile() or not member.name.endswith(".json"):
-            continue
-        if member.size > _MAX_MEMBER_BYTES:
-            raise InputError(
-                f"{path}:{member.name}: expected at most {_MAX_MEMBER_BYTES} bytes, got "
-                f"{member.size}; this is no skeleton file of the dataset"
-            )
-        file = archive.extractfile(member)
-        if file is not None:
-            yield ArchiveMember(path, member.name, file.read())

@@ -19,12 +19,14 @@ from iospstl_train.data.source import Source
 from iospstl_train.data.store import SOURCES_OF_DATA
 from iospstl_train.data.synthetic import SyntheticSettings
 from iospstl_train.data.synthetic_source import open_synthetic
+from iospstl_train.data.utd_mhad import open_utd_mhad
 
 
 def open_source(options: argparse.Namespace) -> Source:
     """Return the source that the options of ``iospstl-train prepare`` describe."""
     readers: dict[str, Callable[[argparse.Namespace], Source]] = {
         "nw-ucla": lambda given: open_nw_ucla(_data(given)),
+        "utd-mhad": lambda given: open_utd_mhad(_data(given)),
         "ntu60": _open_ntu,
         "ntu120": _open_ntu,
         "npz": _open_npz,

@@ -38,6 +38,11 @@ SOURCES_OF_DATA = {
         "its authors, https://wangjiangb.github.io/my_data.html",
         "iospstl-train prepare --dataset nw-ucla --data ALL_SQE_FOLDER_OR_ARCHIVE",
     ),
+    "utd-mhad": (
+        "the skeletons of UTD-MHAD (Skeleton.zip, 861 MATLAB files) from its authors, "
+        "https://personal.utdallas.edu/~kehtar/UTD-MHAD.html",
+        "iospstl-train prepare --dataset utd-mhad --data SKELETON_FOLDER_OR_ARCHIVE",
+    ),
     "npz": (
         "nothing: bring your own recordings as a neutral archive",
         "iospstl-train prepare --dataset npz --data FILE.npz --layout LAYOUT --split SPLIT",

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import io
 import json
-import lzma
 import pickle  # noqa: TID251 - what a process pool does
 import re
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +11,10 @@ import pytest
 
 from iospstl_core.errors import InputError
 from iospstl_core.splits import parse_split
-from iospstl_train.data.nw_ucla import ACTIONS, ArchiveMember, open_nw_ucla, read_sequence
+from iospstl_train.data.archive import ArchiveMember
+from iospstl_train.data.nw_ucla import ACTIONS, open_nw_ucla, read_sequence
 from iospstl_train.data.recording import Recording, SkippedRecording
+from tests.train.archive_files import make_archive
 
 NAMES = ("a01_s01_e00_v01.json", "a08_s02_e01_v03.json", "a12_s10_e04_v02.json")
 
@@ -28,15 +27,6 @@ def make_skeletons(n_frames: int = 4) -> list[Any]:
 def make_content(label: int, skeletons: list[Any] | None = None) -> bytes:
     chosen = make_skeletons() if skeletons is None else skeletons
     return json.dumps({"file_name": "any", "skeletons": chosen, "label": label}).encode()
-
-
-def make_archive(path: Path, files: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:xz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path
 
 
 @pytest.fixture
@@ -61,8 +51,7 @@ def test_folder_parent_and_archive_give_the_same_recordings(
     tmp_path: Path, folder: Path, files: dict[str, bytes]
 ) -> None:
     archive = make_archive(tmp_path / "a.tar.xz", {f"all_sqe/{n}": c for n, c in files.items()})
-    flat_archive = make_archive(tmp_path / "b.tar.xz", files)
-    sources = [open_nw_ucla(data) for data in (folder, tmp_path, archive, flat_archive)]
+    sources = [open_nw_ucla(data) for data in (folder, tmp_path, archive)]
     for source in sources:
         assert (source.dataset, source.layout.name) == ("nw-ucla", "kinect-v1-20")
         recordings = [source.read(item) for item in source.items]
@@ -147,63 +136,6 @@ def test_malformed_content_is_one_error_with_the_file(content: bytes, message: s
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         read_one(content)
     assert str(caught.value).startswith(f"archive.tar.xz:all_sqe/{NAMES[0]}: ")
-
-
-def test_missing_and_empty_data_name_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="got nothing there; set --data"):
-        open_nw_ucla(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="no such file; set --data"):
-        open_nw_ucla(tmp_path / "nowhere.tar.xz")
-    (tmp_path / "data.zip").write_bytes(b"PK")
-    with pytest.raises(InputError, match="got another file"):
-        open_nw_ucla(tmp_path / "data.zip")
-    with pytest.raises(InputError, match=r"a01_s01_e00_v01\.json, got none"):
-        open_nw_ucla(tmp_path)
-    with pytest.raises(InputError, match=r"a01_s01_e00_v01\.json, got none"):
-        open_nw_ucla(make_archive(tmp_path / "empty.tar.xz", {"all_sqe/readme.txt": b""}))
-
-
-def test_unreadable_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read: No such file"):
-        read_sequence(tmp_path / NAMES[0])
-
-
-@pytest.mark.parametrize("kept_frac", [0.0, 0.1, 0.5, 0.9, 0.99])
-def test_cut_archive_is_one_error(
-    tmp_path: Path, files: dict[str, bytes], kept_frac: float
-) -> None:
-    archive = make_archive(tmp_path / "a.tar.xz", files)
-    content = archive.read_bytes()
-    archive.write_bytes(content[: int(len(content) * kept_frac)])
-    with pytest.raises(InputError, match=r"a\.tar\.xz: expected a complete .* download it again"):
-        open_nw_ucla(archive)
-
-
-def test_archive_with_a_changed_byte_is_an_error(tmp_path: Path, files: dict[str, bytes]) -> None:
-    archive = make_archive(tmp_path / "a.tar.xz", files)
-    content = bytearray(archive.read_bytes())
-    content[len(content) // 2] ^= 0x10
-    archive.write_bytes(content)
-    with pytest.raises(InputError, match="got a damaged or cut one"):
-        open_nw_ucla(archive)
-
-
-def test_archive_of_something_else_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar.xz"
-    path.write_bytes(lzma.compress(b"no tar" * 1000))
-    with pytest.raises(InputError, match="expected a complete"):
-        open_nw_ucla(path)
-    twice = {f"{folder}/{NAMES[0]}": make_content(1) for folder in ("a", "b")}
-    with pytest.raises(InputError, match="expected every name once"):
-        open_nw_ucla(make_archive(path, twice))
-
-
-def test_huge_member_is_refused_before_it_is_read(
-    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("iospstl_train.data.nw_ucla._MAX_MEMBER_BYTES", 1000)
-    with pytest.raises(InputError, match="expected at most 1000 bytes, got"):
-        open_nw_ucla(make_archive(tmp_path / "a.tar.xz", files))
 
 
 @pytest.mark.data
