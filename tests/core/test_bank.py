@@ -9,6 +9,7 @@ from iospstl_core.imputation.bank import (
     nearest_cluster,
     open_bank,
     save_bank,
+    to_single,
 )
 
 SHAPE = (3, 2, 5, 3)
@@ -27,18 +28,19 @@ def windows():
     return xyz
 
 
-def test_every_cluster_lends_its_own_windows_in_their_order(windows):
-    bank = build_bank(windows, CLUSTER, N_CLUSTERS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_every_cluster_lends_its_own_windows_in_their_order(windows, dtype):
+    bank = build_bank(windows, CLUSTER, N_CLUSTERS, dtype)
     assert bank.n_clusters == N_CLUSTERS
     assert bank.offsets.tolist() == [0, 2, 4, 4, 7, 7]
-    assert bank.donors.dtype == np.float16
+    assert bank.donors.dtype == dtype
     for cluster in range(N_CLUSTERS):
         values, observed = bank.read_cluster(cluster)
         expected = windows[cluster == CLUSTER].reshape(-1, N_CELLS, 3)
         seen = ~np.isnan(expected[..., 0])
         assert values.dtype == np.float32
         np.testing.assert_array_equal(observed, seen)
-        np.testing.assert_array_equal(values[seen], expected[seen].astype(np.float16))
+        np.testing.assert_array_equal(values[seen], expected[seen].astype(dtype))
         assert not values[~seen].any()
 
 
@@ -69,14 +71,55 @@ def test_half_precision_costs_less_than_a_millimetre_within_two_metres():
     assert np.abs(values.reshape(xyz.shape) - xyz).max() < 5e-4
 
 
+def test_half_precision_is_the_default(windows):
+    assert build_bank(windows, CLUSTER, N_CLUSTERS).donors.dtype == np.float16
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int16])
+def test_another_precision_is_refused(windows, dtype):
+    message = f"dtype: expected float16 or float32, got {np.dtype(dtype)}"
+    with pytest.raises(ValueError, match=message):
+        build_bank(windows, CLUSTER, N_CLUSTERS, dtype)
+
+
+def test_every_finite_half_becomes_the_same_number():
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    single = to_single(halves)
+    assert single.dtype == np.float32
+    assert single.tobytes() == halves.astype(np.float32).tobytes()  # the sign of 0, too
+
+
+def test_single_precision_comes_in_order_whatever_the_strides():
+    values = np.random.default_rng(2).normal(size=(21, 3, 2, 5)).astype(np.float16)
+    for part in (values[::2, :, 1], values.T, values[3:3], values.astype(np.float32)[:, :, 0]):
+        single = to_single(part)
+        assert single.flags.c_contiguous
+        np.testing.assert_array_equal(single, part.astype(np.float32))
+
+
+def test_donors_are_left_out_at_even_steps(windows):
+    bank = build_bank(np.repeat(windows, 3, axis=0), np.repeat(CLUSTER, 3), N_CLUSTERS)
+    assert bank.offsets.tolist() == [0, 6, 12, 12, 21, 21]
+    expected = {1: [12], 2: [12, 16], 3: [12, 15, 18], 4: [12, 14, 16, 18]}
+    for max_donors, rows in expected.items():
+        assert bank.rows_of(3, max_donors).tolist() == rows
+        assert bank.count(3, max_donors) == max_donors
+    for max_donors in (9, 10, None):
+        assert bank.rows_of(3, max_donors) == slice(12, 21)
+        assert bank.count(3, max_donors) == 9
+    assert bank.count(2, 5) == 0
+
+
 def test_the_windows_are_left_alone(windows):
     before = windows.copy()
     build_bank(windows, CLUSTER, N_CLUSTERS)
     np.testing.assert_array_equal(windows, before)
 
 
-def test_a_bank_comes_back_from_disk_and_stays_there(windows, tmp_path):
-    bank = build_bank(windows, CLUSTER, N_CLUSTERS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_bank_comes_back_from_disk_and_stays_there(windows, tmp_path, dtype):
+    bank = build_bank(windows, CLUSTER, N_CLUSTERS, dtype)
     save_bank(bank, tmp_path)
     again = open_bank(tmp_path)
     for name in ("donors", "observed", "offsets", "mean"):
@@ -100,6 +143,22 @@ def test_the_nearest_centroid_is_that_of_the_smallest_distance(seed):
     distances = np.linalg.norm(embedding[:, None] - centroids, axis=-1)
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, distances.argmin(axis=1))
+
+
+@pytest.mark.parametrize("nprobe", [2, 3, 7])
+def test_the_nearest_centroids_come_in_order(nprobe):
+    rng = np.random.default_rng(nprobe)
+    embedding, centroids = rng.normal(size=(40, 16)), rng.normal(size=(7, 16))
+    found = nearest_cluster(embedding, centroids, nprobe)
+    distances = np.linalg.norm(embedding[:, None] - centroids, axis=-1)
+    np.testing.assert_array_equal(found, distances.argsort(axis=1)[:, :nprobe])
+    assert found.dtype == np.int64
+
+
+@pytest.mark.parametrize("nprobe", [0, 8])
+def test_more_centroids_than_there_are_cannot_be_near(nprobe):
+    with pytest.raises(ValueError, match=f"nprobe: expected 1 to 7 clusters, got {nprobe}"):
+        nearest_cluster(np.zeros((1, 16)), np.zeros((7, 16)), nprobe)
 
 
 def test_nan_mean_by_hand():
