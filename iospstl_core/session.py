@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -65,6 +66,14 @@ class OnnxModel:
                 f"{self.provider}; install CUDA and onnxruntime-gpu, or set require_gpu to false"
             )
 
-    def run(self, x: FloatArray) -> list[FloatArray]:
-        """Return all outputs for a batch of shape (n, 3, n_frames, n_joints, n_persons)."""
-        return self._session.run(None, {"x": x})  # type: ignore[no-any-return]
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What was written into the file beside the network."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def run(self, x: FloatArray, **others: NDArray[Any]) -> list[FloatArray]:
+        """Return all outputs for the input ``x`` and any others, by their names in the file.
+
+        Encoders and classifiers take batches of shape (n, 3, n_frames, n_joints, n_persons).
+        """
+        return self._session.run(None, {"x": x, **others})  # type: ignore[no-any-return]

@@ -12,6 +12,10 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
 
+HALF_TRUST_M = 0.1
+"""Expected error of a filled joint whose confidence is one half."""
+
+
 class CellSource(IntEnum):
     """Where the position in a (frame, person, joint) cell comes from."""
 
@@ -48,12 +52,31 @@ class Filled:
     source: NDArray[np.uint8]
     error_m: FloatArray | None = None
 
+    def one(self, index: int) -> Filled:
+        """Return one window without the leading axis."""
+        error_m = None if self.error_m is None else self.error_m[index]
+        return Filled(self.xyz[index], self.source[index], error_m)
+
     def counts(self) -> dict[str, int]:
         """Return how many cells came from each source, by lower-case name, without empty ones."""
         totals = np.bincount(self.source.ravel(), minlength=len(CellSource))
         return {
             source.name.lower(): int(totals[source]) for source in CellSource if totals[source]
         }
+
+
+def confidence_of(filled: Filled) -> FloatArray:
+    """Return a number from 0 to 1 for every cell, of the shape of `Filled.source`.
+
+    1 where observed; where filled, ``0.1 / (0.1 + e)`` for an expected error of e metres, so 0.5
+    for a joint that is expected 10 cm off; 0 where nothing is known of the error.
+    """
+    observed: BoolArray = np.asarray(filled.source == CellSource.OBSERVED)
+    if filled.error_m is None:
+        return observed.astype(np.float32)
+    error_m = np.nan_to_num(filled.error_m, nan=np.inf)
+    trust = np.where(observed, 1, HALF_TRUST_M / (HALF_TRUST_M + error_m))
+    return np.asarray(trust, dtype=np.float32)
 
 
 def start_fill(xyz: FloatArray, present: BoolArray) -> tuple[FloatArray, NDArray[np.uint8]]:

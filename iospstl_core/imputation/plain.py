@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from iospstl_core.imputation.bank import ImputationBank
 from iospstl_core.imputation.fill import CellSource, Filled, fill_from_mean, start_fill
+from iospstl_core.imputation.gaps import find_gaps, interpolate
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -29,15 +30,9 @@ def fill_linear(xyz: FloatArray, present: BoolArray, bank: ImputationBank) -> Fi
     Joints that a window never shows get the training mean.
     """
     filled, source = start_fill(xyz, present)
-    previous, following = _neighbors_in_time(source == CellSource.OBSERVED)
-    empty = (source == CellSource.UNFILLED) & ((previous >= 0) | (following >= 0))
-    window, frame, person, joint = np.nonzero(empty)
-    before, after = previous[empty], following[empty]
-    before, after = np.where(before < 0, after, before), np.where(after < 0, before, after)
-    span = np.maximum(after - before, 1)
-    weight = np.clip((frame - before) / span, 0, 1)[:, None].astype(np.float32)
-    start, end = (xyz[window, side, person, joint] for side in (before, after))
-    filled[empty] = start + weight * (end - start)
+    gaps = find_gaps(source == CellSource.OBSERVED)
+    empty = (source == CellSource.UNFILLED) & gaps.seen
+    filled[empty] = interpolate(xyz, gaps)[empty]
     source[empty] = CellSource.LINEAR
     return _finish(filled, source, bank)
 
@@ -78,13 +73,3 @@ def _finish(filled: FloatArray, source: NDArray[np.uint8], bank: ImputationBank)
     fill_from_mean(filled, source, bank.mean, CellSource.BANK_MEAN)
     fill_from_mean(filled, source, bank.joint_mean, CellSource.JOINT_MEAN)
     return Filled(filled, source)
-
-
-def _neighbors_in_time(observed: BoolArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Index of the latest observed frame up to, and the next from, each frame; -1 for none."""
-    n_frames = observed.shape[1]
-    frames = np.arange(n_frames)[:, None, None]
-    previous = np.maximum.accumulate(np.where(observed, frames, -1), axis=1)
-    reversed_seen = np.where(observed, frames, n_frames)[:, ::-1]
-    following = np.minimum.accumulate(reversed_seen, axis=1)[:, ::-1]
-    return previous, np.where(following == n_frames, -1, following)

@@ -34,6 +34,8 @@ FloatArray = NDArray[np.float32]
 CHECKPOINT = "checkpoint.pt"
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+_SECTIONS = ("encoder", "opstl", "augment", "training")
+"""Sections that pre-training reads; a run may go on with others changed."""
 
 
 @dataclass(frozen=True)
@@ -236,8 +238,9 @@ def _start_or_resume(
     if not resume:
         raise InputError(f"{folder}: holds a run already; give --resume or another --out")
     before = read_json(folder / RUN_FILE)
-    for key in ("config", "seed", "provenance"):
-        if before[key] != json.loads(json.dumps(described[key])):
+    now = json.loads(json.dumps(described))
+    for key in ("seed", "provenance", *(f"config.{name}" for name in _SECTIONS)):
+        if _value_at(before, key) != _value_at(now, key):
             raise InputError(
                 f"{folder}: was started with another {key}; resume with the settings of "
                 f"{folder / RUN_FILE} or choose another --out"
@@ -245,6 +248,14 @@ def _start_or_resume(
     epoch = load_checkpoint(checkpoint, model, optimizer, generator)
     _drop_rows_after(folder / METRICS_FILE, epoch)
     return epoch
+
+
+def _value_at(described: Mapping[str, Any], key: str) -> Any:
+    """Return what stands under a key such as ``config.training``; None where nothing does."""
+    value: Any = described
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _drop_rows_after(path: Path, epoch: int) -> None:

@@ -8,8 +8,15 @@ import pytest
 from iospstl_core.bundle import BundleSettings, open_bundle, write_bundle
 from iospstl_core.imputation.bank import build_bank
 from iospstl_core.normalize import normalize
-from tests.core.networks import N_CLASSES, N_FEATURES, linear_network, weights_of
-from tests.core.people import everybody, hide_cells, walking_people
+from iospstl_core.skeleton import NTU_25
+from tests.core.networks import (
+    N_CLASSES,
+    N_FEATURES,
+    linear_network,
+    restorer_network,
+    weights_of,
+)
+from tests.core.people import REST, everybody, hide_cells, walking_people
 
 N_FRAMES, N_PERSONS, N_CLUSTERS = 8, 2, 3
 
@@ -41,6 +48,9 @@ def make_bundle(tmp_path_factory):
             donors=donors,
             donor_cluster=cluster,
         )
+        restorer = None
+        if settings["imputer"] == "restore":
+            restorer = restorer_network(NTU_25.joints, REST, N_FRAMES)
         folder = tmp_path_factory.mktemp("bundles") / "tiny"
         write_bundle(
             folder,
@@ -49,6 +59,7 @@ def make_bundle(tmp_path_factory):
             linear_network(logits=made.classifier, embedding=made.encoder),
             made.centroids,
             build_bank(donors, cluster, N_CLUSTERS),
+            restorer,
         )
         made.bundle = open_bundle(folder)
         return made

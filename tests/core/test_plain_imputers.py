@@ -15,7 +15,7 @@ from iospstl_core.imputation.plain import (
 from tests.core.people import everybody
 
 NAN = np.nan
-OBSERVED, ABSENT, UNFILLED, RANDOM, LINEAR, _, _, BANK, JOINT = CellSource
+OBSERVED, ABSENT, UNFILLED, RANDOM, LINEAR, _, _, BANK, JOINT, *_ = CellSource
 SHAPE = (6, 2, 4, 3)
 
 

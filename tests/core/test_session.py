@@ -5,8 +5,9 @@ import onnxruntime as ort
 import pytest
 
 from iospstl_core.errors import InputError
+from iospstl_core.imputation.restore import network_inputs
 from iospstl_core.session import DEFAULT_PROVIDERS, OnnxModel
-from tests.core.networks import linear_network, weights_of
+from tests.core.networks import lean_of, linear_network, restorer_network, weights_of
 
 CPU = "CPUExecutionProvider"
 SHAPE = (4, 1, 5, 3)
@@ -89,3 +90,22 @@ def test_unknown_providers_are_named_beside_the_known_ones(path):
         OnnxModel(path, ["Gpu", CPU, "Abacus"])
     with pytest.raises(InputError, match=f"expected names out of .*{CPU}.*, got cpu$"):
         OnnxModel(path, ["cpu"])
+
+
+def test_inputs_go_by_their_names(tmp_path):
+    pytest.importorskip("onnx")
+    joints, rest_m = ("Head", "Neck"), np.zeros((2, 3), dtype=np.float32)
+    path = tmp_path / "restorer.onnx"
+    path.write_bytes(restorer_network(joints, rest_m, 4, metadata={"a": "1", "b": "zwei"}))
+    model = OnnxModel(path, [CPU])
+    xyz = np.random.default_rng(0).normal(size=(5, 4, 2, 3)).astype(np.float32)
+    inputs = network_inputs(xyz, rest_m)
+    found, error_m = model.run(**dict(reversed(inputs.items())))
+    expected = inputs["path"][:, :, None] + inputs["shape"][:, None] + lean_of(4, 2)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(error_m, 0.3 - 0.2 * inputs["near"], atol=1e-6)
+    assert model.metadata == {"a": "1", "b": "zwei"}
+
+
+def test_a_file_without_metadata_has_none(path):
+    assert OnnxModel(path, [CPU]).metadata == {}

@@ -1,0 +1,295 @@
+"""Training of the restoring imputer: hide again what was seen, and learn to put it back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from iospstl_core.errors import InputError
+from iospstl_core.files import new_file, read_json, write_json
+from iospstl_core.imputation.bank import nan_mean
+from iospstl_core.imputation.restore import (
+    METADATA_KEY,
+    RestorerFacts,
+    network_inputs,
+    own_windows,
+)
+from iospstl_core.skeleton import NTU_25
+from iospstl_train.data.windows import WindowSet
+from iospstl_train.methods.hide_again import Views, adapt_masks, draw_views
+from iospstl_train.models.restorer import Restorer, RestorerSettings
+from iospstl_train.training.checkpoint import load_checkpoint, save_checkpoint
+from iospstl_train.training.onnx_file import to_onnx
+from iospstl_train.training.pretrain import command_line, find_device, package_versions
+
+FloatArray = NDArray[np.float32]
+
+RESTORER = "restorer.onnx"
+OUTPUTS = ["xyz", "error_m"]
+COVERAGE_FACTORS = (0.5, 1.0, 2.0, 3.0)
+
+_CHECKPOINT = "restorer.pt"
+_RUN_FILE = "restorer.json"
+_CHECKPOINT_STEPS = 250
+_WARMUP_STEPS = 100
+_MAX_GRADIENT = 1.0
+_ERROR_WEIGHT = 0.3
+_UNIT_PER_M = 10.0
+"""Positions are learned in decimetres, so that both terms of the loss are of one size."""
+_CALIBRATION_ROUNDS = 8
+_MIN_CALIBRATION_CELLS = 100
+_BATCH = 64
+_MIN_HELD_OUT = 4
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Persons of the training windows, in the joints that the recordings have."""
+
+    joints: tuple[str, ...]
+    rest_m: Tensor  # (v, 3)
+    flip_order: Tensor  # (v,)
+    xyz: Tensor  # (n, t, v, 3), 0 where not observed
+    observed: Tensor  # (n, t, v)
+
+
+def train_restorer(
+    windows: WindowSet,
+    settings: RestorerSettings,
+    folder: Path,
+    seed: int = 1,
+    device: str = "cpu",
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Train on what the training windows show and return the path of the ONNX file.
+
+    An interrupted training goes on after its last checkpoint when it is called again; a finished
+    one returns at once.
+
+    Parameters
+    ----------
+    windows : WindowSet
+        Occluded; neither their truth nor their test windows are looked at.
+    settings : RestorerSettings
+    folder : Path
+        Gets ``restorer.json`` (settings, command, versions, calibration), ``restorer.pt`` and
+        ``restorer.onnx``.
+    seed : int
+        Of weights, order, movements and masks.
+    device : str
+        A torch device.
+    provenance : mapping, optional
+        What the data are, for ``restorer.json``.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a training with other settings or data, the device does not exist, or
+        the training windows show nothing.
+    """
+    described = {
+        "settings": asdict(settings),
+        "seed": seed,
+        "provenance": dict(provenance or {}),
+        "command": command_line(),
+        "versions": package_versions(),
+    }
+    _claim(folder, json.loads(json.dumps(described)))
+    if (folder / RESTORER).is_file():
+        return folder / RESTORER
+    torch_device = find_device(device)
+    data = _training_persons(windows, folder)
+    settings = adapt_masks(settings, data.observed)
+    torch.manual_seed(seed)
+    model = Restorer(windows.xyz.shape[1], data.rest_m, settings).to(torch_device)
+    train, held_out = _hold_out(len(data.xyz), settings.held_out, seed)
+    _fit(model, data, train, settings, folder, seed)
+    model.eval().cpu()
+    error_mm, coverage = _calibrate(model, data, held_out, settings, seed)
+    write_json(folder / _RUN_FILE, {**described, "held_out_mm": error_mm, "coverage": coverage})
+    _export(model, data, coverage, folder / RESTORER)
+    return folder / RESTORER
+
+
+def _claim(folder: Path, described: Mapping[str, Any]) -> None:
+    """Write what this training is into a new folder, or compare it with what is there."""
+    path = folder / _RUN_FILE
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, described)
+        return
+    before = read_json(path)
+    for key in ("settings", "seed", "provenance"):
+        if before.get(key) != described[key]:
+            raise InputError(
+                f"{folder}: holds an imputer that was trained with another {key}; repeat the "
+                f"settings of {path} or choose another folder"
+            )
+
+
+def _training_persons(windows: WindowSet, folder: Path) -> _Data:
+    """Return everybody of whom a training window shows anything, alone and in their own frame."""
+    xyz = windows.xyz[windows.is_train]
+    seen = ~np.isnan(xyz[..., 0])
+    known = np.asarray(seen.any(axis=(0, 1, 2)))
+    indices = np.flatnonzero(known | known[NTU_25.flip_order]).tolist()
+    joints = [NTU_25.joints[index] for index in indices]
+    window, person = np.nonzero(seen.any(axis=(1, 3)))
+    if not len(window):
+        raise InputError(f"{folder}: expected training windows with observed joints, got none")
+    own = own_windows(xyz, window, person)[0][:, :, indices]
+    rest = nan_mean(own.reshape(-1, *own.shape[2:]))
+    flip = [joints.index(NTU_25.joints[NTU_25.flip_order[index]]) for index in indices]
+    rest = nan_mean(np.stack([rest, rest[flip] * np.array([-1, 1, 1], dtype=np.float32)]))
+    return _Data(
+        tuple(joints),
+        torch.from_numpy(rest),
+        torch.tensor(flip),
+        torch.from_numpy(np.nan_to_num(own)),
+        torch.from_numpy(~np.isnan(own[..., 0])),
+    )
+
+
+def _hold_out(n: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the rows that train and those that calibrate; very small sets share their rows."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    n_held_out = int(n * share)
+    if n_held_out < _MIN_HELD_OUT:
+        return order, order
+    return order[n_held_out:], order[:n_held_out]
+
+
+def _fit(
+    model: Restorer,
+    data: _Data,
+    train: Tensor,
+    settings: RestorerSettings,
+    folder: Path,
+    seed: int,
+) -> None:
+    """Run all steps that are still to be done, with a checkpoint now and then."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    generator = torch.Generator().manual_seed(seed)
+    checkpoint, start = folder / _CHECKPOINT, 0
+    if checkpoint.is_file():
+        start = load_checkpoint(checkpoint, model, optimizer, generator)
+    model.train()
+    progress = tqdm(range(start, settings.steps), f"{folder.name}: restorer", unit="step")
+    for step in progress:
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(step, settings)
+        rows = train[torch.randint(len(train), (settings.batch_size,), generator=generator)]
+        views = draw_views(data.xyz, data.observed, rows, data.flip_order, settings, generator)
+        if not views.target.any():
+            continue
+        loss, error_m = _loss(model, views)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT)
+        optimizer.step()
+        if (step + 1) % _CHECKPOINT_STEPS == 0 or step + 1 == settings.steps:
+            _check_finite(loss.item(), step + 1, folder)
+            progress.set_postfix(error_mm=f"{1000 * error_m.item():.0f}")
+            save_checkpoint(checkpoint, step + 1, model, optimizer, generator)
+
+
+def _check_finite(loss: float, step: int, folder: Path) -> None:
+    if not math.isfinite(loss):
+        raise InputError(
+            f"{folder}: the loss is {loss} in step {step}; the checkpoint before it is kept; "
+            "lower restorer.learning_rate"
+        )
+
+
+def _learning_rate(step: int, settings: RestorerSettings) -> float:
+    """Return the rate of a step: linear warm-up, and cosine to 0 at the end."""
+    warmup = min(1.0, (step + 1) / _WARMUP_STEPS)
+    return settings.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+
+
+def _loss(model: Restorer, views: Views) -> tuple[Tensor, Tensor]:
+    """Return the loss, and the mean error over the cells to find, in metres.
+
+    The distance itself is minimised, whose mean is what imputers are compared by. The expected
+    error is fitted as the mean of an exponential distribution of it, without pulling positions.
+    """
+    distance, expected = _errors(model, views)
+    unlikely = distance.detach() / expected + expected.log()
+    loss = _UNIT_PER_M * distance.mean() + _ERROR_WEIGHT * unlikely.mean()
+    return loss, distance.mean().detach()
+
+
+def _errors(model: Restorer, views: Views) -> tuple[Tensor, Tensor]:
+    """Return true and expected error of every cell to find, in metres, (n_cells,)."""
+    seen = torch.where(views.visible[..., None], views.xyz, math.nan).numpy()
+    device = model.rest_m.device
+    inputs = {
+        name: torch.from_numpy(value).to(device)
+        for name, value in network_inputs(seen, model.rest_m.cpu().numpy()).items()
+    }
+    target = views.target.to(device)
+    xyz, expected = model(**inputs)
+    distance = torch.linalg.vector_norm(xyz[target] - views.xyz.to(device)[target], dim=-1)
+    return distance, expected[target]
+
+
+@torch.inference_mode()
+def _calibrate(
+    model: Restorer, data: _Data, rows: Tensor, settings: RestorerSettings, seed: int
+) -> tuple[float, dict[str, float]]:
+    """Scale the expected error to the true one on held-out windows; return what it then covers.
+
+    The masks are those that the training set itself has, if it has enough of them.
+    """
+    own_masks = replace(settings, curtain_masks=0.0, plain_masks=0.0)
+    distance, expected = _held_out_errors(model, data, rows, own_masks, seed)
+    if data.observed.all() or len(distance) < _MIN_CALIBRATION_CELLS:
+        distance, expected = _held_out_errors(model, data, rows, settings, seed)
+    if not len(distance):
+        raise InputError("restorer: the training windows show too little to learn from")
+    model.error_factor.copy_(distance.mean() / expected.mean())
+    ratio = distance / (expected * model.error_factor)
+    coverage = {str(f): round(float((ratio <= f).float().mean()), 4) for f in COVERAGE_FACTORS}
+    return float(distance.mean()) * 1000, coverage
+
+
+def _held_out_errors(
+    model: Restorer, data: _Data, rows: Tensor, settings: RestorerSettings, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return true and expected errors of what is hidden in views of some rows, (n_cells,)."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    pool = data.xyz, data.observed
+    batches = [
+        _errors(model, draw_views(*pool, part, data.flip_order, settings, generator))
+        for _ in range(_CALIBRATION_ROUNDS)
+        for part in torch.split(rows, _BATCH)
+    ]
+    distance, expected = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return distance, expected
+
+
+def _export(model: Restorer, data: _Data, coverage: dict[str, float], path: Path) -> None:
+    """Write the network with all that the robot must know of it into one file."""
+    example = data.xyz[:2].clone()
+    example[~data.observed[:2]] = math.nan
+    inputs = network_inputs(example.numpy(), data.rest_m.numpy())
+    tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    network = onnx.load_from_string(to_onnx(model, tensors, OUTPUTS))
+    facts = RestorerFacts(data.joints, data.rest_m.numpy(), coverage)
+    entry = network.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, facts.to_json()
+    with new_file(path) as partial:
+        partial.write_bytes(network.SerializeToString())
