@@ -21,6 +21,7 @@ ROS = [
 TRAIN = [
     "annotated-types",
     "embreex",
+    "joblib>=1.4",
     "matplotlib",
     "onnx",
     "pillow",
@@ -28,6 +29,7 @@ TRAIN = [
     "pyyaml",
     "scikit-learn>=1.4",
     "tensorboard",
+    "threadpoolctl",
     "torch>=2.4",
     "tqdm",
     "trimesh",
@@ -82,6 +84,8 @@ setup(
     extras_require={
         "train": TRAIN,
         "ros": ROS,
+        "dask": ["dask", "distributed"],
+        "baselines": ["pypots"],
         "test": TEST,  # by this name `colcon test` knows that there are tests
         "dev": [*TEST, "mypy", "ruff", "types-PyYAML", "types-tqdm"],
     },

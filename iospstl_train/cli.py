@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 from iospstl_core.errors import InputError
+from iospstl_train.cli_options import (
+    Commands,
+    add_command,
+    add_config_options,
+    add_data_options,
+    add_set_option,
+    add_training_options,
+)
+from iospstl_train.cli_table import add_table
 
 USER_FAULT = 2
 INTERRUPTED = 130
@@ -56,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_export,
         _add_pipeline,
+        add_table,
         _add_demo,
         _add_info,
     ):
@@ -63,51 +71,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, but not that there is none."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        has_default = action.default not in (None, False, [])
-        return super()._get_help_string(action) if has_default else action.help
-
-
-def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
-    return commands.add_parser(name, help=text, description=text, formatter_class=_Formatter)
-
-
-def _add_data_options(parser: argparse.ArgumentParser, *, with_split: bool = True) -> None:
-    root = Path(os.environ.get("IOSPSTL_DATA", "runs/data"))
-    parser.add_argument("--dataset", required=True, help="name of a prepared store")
-    parser.add_argument(
-        "--root", type=Path, default=root, help="folder of the stores (or set $IOSPSTL_DATA)"
-    )
-    if with_split:
-        parser.add_argument("--split", help="split by name; the store's first if left out")
-
-
-def _add_config_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", default="small", help="built-in settings: small or paper")
-    parser.add_argument("--config", type=Path, help="YAML file with differences to the preset")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="change one setting, such as training.epochs=100; may be repeated",
-    )
-
-
-def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=1, help="of weights, order and masks")
-    parser.add_argument("--device", default="cpu", help="torch device, such as cuda")
-
-
 def _add_prepare(commands: Commands) -> None:
-    parser = _command(commands, "prepare", "Turn a dataset's files into a store.")
-    _add_data_options(parser, with_split=False)
+    parser = add_command(commands, "prepare", "Turn a dataset's files into a store.")
+    add_data_options(parser, with_split=False)
     parser.add_argument("--data", type=Path, help="file or folder from the dataset's owners")
     parser.add_argument("--name", help="name of the store; the dataset's if left out")
     parser.add_argument("--workers", type=int, help="processes; all cores if left out")
@@ -145,15 +111,17 @@ def _run_prepare(options: argparse.Namespace) -> None:
 
 
 def _add_occlude(commands: Commands) -> None:
-    parser = _command(commands, "occlude", "Hide joints of a store; coordinates stay as they are.")
-    _add_data_options(parser, with_split=False)
+    parser = add_command(
+        commands, "occlude", "Hide joints of a store; coordinates stay as they are."
+    )
+    add_data_options(parser, with_split=False)
     parser.add_argument("--kind", choices=("realistic", "random"), default="realistic")
     parser.add_argument("--name", help="name of the occlusion; the kind if left out")
     parser.add_argument("--seed", type=int, default=0, help="of objects and places, or cells")
     parser.add_argument("--fraction", type=float, default=0.1, help="random: share of the cells")
     parser.add_argument("--meshes", type=Path, help="realistic: folder of OBJ, STL, PLY or GLB")
     parser.add_argument("--workers", type=int, help="processes; all cores if left out")
-    _add_config_options(parser)
+    add_config_options(parser)
     parser.set_defaults(run=_run_occlude)
 
 
@@ -181,14 +149,14 @@ def _run_occlude(options: argparse.Namespace) -> None:
 
 
 def _add_pretrain(commands: Commands) -> None:
-    parser = _command(commands, "pretrain", "Pre-train an encoder without labels (OPSTL).")
-    _add_data_options(parser)
+    parser = add_command(commands, "pretrain", "Pre-train an encoder without labels (OPSTL).")
+    add_data_options(parser)
     parser.add_argument("--occlusion", help="stage 1: name of an occlusion of the store")
     parser.add_argument("--imputed", type=Path, help="stage 2: folder written by 'impute'")
     parser.add_argument("--out", type=Path, help="run folder; runs/DATASET-STAGE if left out")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    _add_training_options(parser)
-    _add_config_options(parser)
+    add_training_options(parser)
+    add_config_options(parser)
     parser.set_defaults(run=_run_pretrain)
 
 
@@ -199,15 +167,29 @@ def _run_pretrain(options: argparse.Namespace) -> None:
 
 
 def _add_impute(commands: Commands) -> None:
-    parser = _command(commands, "impute", "Cluster the training set and complete all windows.")
-    _add_data_options(parser)
+    parser = add_command(commands, "impute", "Cluster the training set and complete all windows.")
+    add_data_options(parser)
     parser.add_argument("--occlusion", required=True, help="name of an occlusion of the store")
     parser.add_argument("--encoder", type=Path, required=True, help="stage-1 run folder")
     parser.add_argument(
-        "--method", choices=("none", "random", "mean", "linear", "knn"), default="knn"
+        "--method",
+        choices=("none", "random", "mean", "linear", "knn", "restore"),
+        default="restore",
+        help="knn is the paper's rule; restore trains a network on what is seen",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of k-means and of 'random'")
+    parser.add_argument("--seed", type=int, default=0, help="of k-means, 'random' and 'restore'")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--restorer", type=Path, help="restore: training folder; OUT-restorer if left out"
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="knn and restore: torch device, such as cuda"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="knn: processes; -1 for as many as cores"
+    )
+    parser.add_argument("--dask", metavar="ADDRESS", help="knn: scheduler of a Dask cluster")
+    add_set_option(parser)
     parser.set_defaults(run=_run_impute)
 
 
@@ -218,8 +200,8 @@ def _run_impute(options: argparse.Namespace) -> None:
 
 
 def _add_evaluate(commands: Commands) -> None:
-    parser = _command(commands, "evaluate", "Linear evaluation of a pre-trained encoder.")
-    _add_data_options(parser)
+    parser = add_command(commands, "evaluate", "Linear evaluation of a pre-trained encoder.")
+    add_data_options(parser)
     parser.add_argument("--encoder", type=Path, required=True, help="run folder of 'pretrain'")
     parser.add_argument("--occlusion", help="name of an occlusion of the store")
     parser.add_argument("--imputed", type=Path, help="folder written by 'impute'")
@@ -234,8 +216,8 @@ def _run_evaluate(options: argparse.Namespace) -> None:
 
 
 def _add_export(commands: Commands) -> None:
-    parser = _command(commands, "export", "Write the bundle that the robot needs.")
-    _add_data_options(parser)
+    parser = add_command(commands, "export", "Write the bundle that the robot needs.")
+    add_data_options(parser)
     parser.add_argument("--stage1", type=Path, required=True, help="stage-1 run folder")
     parser.add_argument("--stage2", type=Path, required=True, help="stage-2 run folder")
     parser.add_argument("--imputed", type=Path, required=True, help="folder written by 'impute'")
@@ -252,23 +234,25 @@ def _run_export(options: argparse.Namespace) -> None:
 
 
 def _add_pipeline(commands: Commands) -> None:
-    parser = _command(commands, "pipeline", "All steps: occlude to report, pictures and bundle.")
-    _add_data_options(parser)
+    parser = add_command(
+        commands, "pipeline", "All steps: occlude to report, pictures and bundle."
+    )
+    add_data_options(parser)
     parser.add_argument("--occlusion", default="realistic", help="realistic, random, or a name")
     parser.add_argument("--out", type=Path, required=True, help="run folder; goes on if begun")
     parser.add_argument(
         "--rows",
-        default="clean,none,random,mean,linear,knn",
+        default="clean,none,random,mean,linear,knn,restore",
         help="rows of the table; each but 'none' costs a pre-training",
     )
-    parser.add_argument("--bundle-row", default="knn", help="imputer of the bundle")
+    parser.add_argument("--bundle-row", default="restore", help="imputer of the bundle")
     parser.add_argument(
         "--occlusion-seed", type=int, help="of an occlusion that is made (default: 0)"
     )
     parser.add_argument("--fraction", type=float, help="random: share of the cells (default: 0.1)")
     parser.add_argument("--meshes", type=Path, help="realistic: folder of OBJ, STL, PLY or GLB")
-    _add_training_options(parser)
-    _add_config_options(parser)
+    add_training_options(parser)
+    add_config_options(parser)
     parser.set_defaults(run=_run_pipeline)
 
 
@@ -279,7 +263,7 @@ def _run_pipeline(options: argparse.Namespace) -> None:
 
 
 def _add_demo(commands: Commands) -> None:
-    parser = _command(
+    parser = add_command(
         commands, "demo", "The whole chain on generated recordings, live at the end."
     )
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="run folder")
@@ -293,7 +277,7 @@ def _run_demo(options: argparse.Namespace) -> None:
 
 
 def _add_info(commands: Commands) -> None:
-    parser = _command(
+    parser = add_command(
         commands, "info", "Describe a store, a run or a bundle, or the installation."
     )
     parser.add_argument("path", type=Path, nargs="?", help="store, run folder or bundle")

@@ -33,7 +33,7 @@ MAX_ANNOTATED_CLASSES, MAX_NAME_LENGTH = 20, 32
 
 
 @dataclass(frozen=True)
-class _Scene:
+class Scene:
     """What is drawn, on the picture plane: metres to the right and up, NaN where not known."""
 
     rows: tuple[FloatArray, ...]  # seen, completed, truth: (n_frames, n_persons, n_joints, 2)
@@ -72,13 +72,13 @@ def draw_imputation_strip(
     n_shown : int
         Frames to show, evenly spread; all of them if there are fewer.
     """
-    scene = _arrange(occluded, filled, truth, layout)
+    scene = arrange(occluded, filled, truth, layout)
     frames = np.linspace(0, len(filled) - 1, min(n_shown, len(filled))).round().astype(int)
     figure, axes = _make_panels(scene, (3, len(frames)), STRIP_PANEL_IN, title)
     for row, name in enumerate(ROW_NAMES):
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=11)
         for axis, frame in zip(axes[row], frames, strict=True):
-            _draw_panel(axis, scene, row, int(frame))
+            draw_panel(axis, scene, row, int(frame))
             if row == 0:
                 axis.set_title(f"frame {frame + 1} of {len(filled)}", fontsize=9, pad=4)
     with new_file(path) as partial:
@@ -105,7 +105,7 @@ def draw_imputation_gif(
     fps : float
         Frames per second; the format rounds the time of a frame to 10 ms.
     """
-    scene = _arrange(occluded, filled, truth, layout)
+    scene = arrange(occluded, filled, truth, layout)
     figure, axes = _make_panels(scene, (1, 3), GIF_PANEL_IN, title)
     for axis, name in zip(axes[0], ROW_NAMES, strict=True):
         axis.set_title(name.replace("\n", " "), fontsize=11, pad=5)
@@ -117,7 +117,7 @@ def draw_imputation_gif(
         canvas.restore_region(background)
         _write_below(axes[0, 0], -0.08, f"frame {frame + 1} of {len(filled)}", TEXT_COLOR)
         for row, axis in enumerate(axes[0]):
-            _draw_panel(axis, scene, row, frame)
+            draw_panel(axis, scene, row, frame)
             for artist in [*axis.collections, *axis.texts]:
                 figure.draw_artist(artist)
                 artist.remove()
@@ -185,9 +185,9 @@ def _shorten(name: str) -> str:
     return line if len(line) <= MAX_NAME_LENGTH else line[: MAX_NAME_LENGTH - 1].rstrip() + "…"
 
 
-def _arrange(
+def arrange(
     occluded: FloatArray, filled: FloatArray, truth: FloatArray, layout: SkeletonLayout
-) -> _Scene:
+) -> Scene:
     """Check the windows, project and compare them."""
     windows = (occluded, filled, truth)
     if (
@@ -206,7 +206,7 @@ def _arrange(
     error_mm = 1000 * offset_m.sum(axis=(1, 2)) / np.where(n_compared, n_compared, np.nan)
     right = _picture_right(np.where(untold[..., None], filled, truth))
     rows = tuple(np.stack([w @ right, w[..., 1]], axis=-1) for w in windows)
-    return _Scene(
+    return Scene(
         rows=rows,
         seen=~unseen,
         error_mm=error_mm,
@@ -251,7 +251,7 @@ def _find_limits(points: FloatArray) -> NDArray[np.float64]:
 
 
 def _make_panels(
-    scene: _Scene, shape: tuple[int, int], height_in: float, title: str
+    scene: Scene, shape: tuple[int, int], height_in: float, title: str
 ) -> tuple[Figure, NDArray[Any]]:
     """Return a figure with title and legend, and its empty panels (n_rows, n_columns)."""
     left_in, right_in, top_in, bottom_in = 1.1 if shape[0] > 1 else 0.1, 0.1, 0.6, 0.4
@@ -272,7 +272,7 @@ def _make_panels(
     return figure, axes
 
 
-def _draw_panel(axis: Axes, scene: _Scene, row: int, frame: int) -> None:
+def draw_panel(axis: Axes, scene: Scene, row: int, frame: int) -> None:
     """Draw all persons of one frame; the completed ones stand before a shadow of the truth."""
     if row > 0:
         _draw_bodies(axis, scene, 2, frame, (TRUTH_COLOR, TRUTH_COLOR))
@@ -286,7 +286,7 @@ def _write_below(axis: Axes, height: float, text: str, color: str) -> None:
     axis.text(0.5, height, text, color=color, fontsize=9, ha="center", transform=axis.transAxes)
 
 
-def _draw_bodies(axis: Axes, scene: _Scene, row: int, frame: int, colors: tuple[str, str]) -> None:
+def _draw_bodies(axis: Axes, scene: Scene, row: int, frame: int, colors: tuple[str, str]) -> None:
     """Draw bones and joints; the second color where a joint or an end of a bone was not seen."""
     for points, seen in zip(scene.rows[row][frame], scene.seen[frame], strict=True):
         known = ~np.isnan(points[:, 0])

@@ -21,11 +21,18 @@ EXPLANATIONS = {
     "mean": "hidden joints at their mean over the training set, frame by frame",
     "linear": "interpolated in time within the sequence itself; its fallback is the mean",
     "knn": "weighted mean of the nearest training sequences in the predicted cluster (OPSTL)",
+    "restore": "a network trained to put back what it hides of the training set",
 }
-OWN_SOURCE = {"random": "random", "mean": "bank_mean", "linear": "linear", "knn": "knn"}
+OWN_SOURCE = {
+    "random": "random",
+    "mean": "bank_mean",
+    "linear": "linear",
+    "knn": "knn",
+    "restore": "restored",
+}
 """The cell source of each row that is no fallback."""
 _NOT_FILLED = ("observed", "absent", "unfilled")
-_RIVALS = ("none", "linear", "mean")
+_RIVALS = {"knn": ("none", "linear", "mean"), "restore": ("none", "linear", "mean", "knn")}
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class ReportRow:
     Attributes
     ----------
     name : str
-        "clean", "none", "random", "mean", "linear" or "knn".
+        "clean", "none", "random", "mean", "linear", "knn" or "restore".
     error_mm : float or None
         Mean position error over the hidden joints of the test set; None for clean and none.
     accuracy : float
@@ -154,10 +161,10 @@ def describe_findings(rows: Sequence[ReportRow]) -> list[str]:
     """
     by_name = {row.name: row for row in rows}
     findings = _find_lowest_error(rows)
-    if "knn" in by_name:
-        rivals = [by_name[name] for name in _RIVALS if name in by_name]
-        findings += [_compare_accuracy(by_name["knn"], rival) for rival in rivals]
-        findings += [line for rival in rivals for line in _compare_error(by_name["knn"], rival)]
+    for name in (name for name in _RIVALS if name in by_name):
+        rivals = [by_name[rival] for rival in _RIVALS[name] if rival in by_name]
+        findings += [_compare_accuracy(by_name[name], rival) for rival in rivals]
+        findings += [line for rival in rivals for line in _compare_error(by_name[name], rival)]
     if "clean" in by_name and "none" in by_name:
         findings.append(_describe_recovery(by_name["clean"], by_name["none"], rows))
     return findings
@@ -173,27 +180,27 @@ def _find_lowest_error(rows: Sequence[ReportRow]) -> list[str]:
     return [f"{_join(best)} {verb} the lowest error on hidden joints: {lowest_mm:.1f} mm."]
 
 
-def _compare_accuracy(knn: ReportRow, rival: ReportRow) -> str:
-    ours, theirs = round(100 * knn.accuracy, 1), round(100 * rival.accuracy, 1)
+def _compare_accuracy(row: ReportRow, rival: ReportRow) -> str:
+    ours, theirs = round(100 * row.accuracy, 1), round(100 * rival.accuracy, 1)
     figures = f"{ours:.1f} % against {theirs:.1f} %, {abs(ours - theirs):.1f} points"
     if ours > theirs:
-        return f"In accuracy, knn beats {rival.name}: {figures} more."
+        return f"In accuracy, {row.name} beats {rival.name}: {figures} more."
     if ours == theirs:
-        return f"In accuracy, knn does NOT beat {rival.name}: both reach {ours:.1f} %."
-    return f"In accuracy, knn does NOT beat {rival.name}: {figures} less."
+        return f"In accuracy, {row.name} does NOT beat {rival.name}: both reach {ours:.1f} %."
+    return f"In accuracy, {row.name} does NOT beat {rival.name}: {figures} less."
 
 
-def _compare_error(knn: ReportRow, rival: ReportRow) -> list[str]:
+def _compare_error(row: ReportRow, rival: ReportRow) -> list[str]:
     """One sentence, or none where an error is not known."""
-    if knn.error_mm is None or rival.error_mm is None:
+    if row.error_mm is None or rival.error_mm is None:
         return []
-    ours, theirs = round(knn.error_mm, 1), round(rival.error_mm, 1)
+    ours, theirs = round(row.error_mm, 1), round(rival.error_mm, 1)
     if ours == theirs:
-        return [f"In error, knn does NOT beat {rival.name}: both are off by {ours:.1f} mm."]
+        return [f"In error, {row.name} does NOT beat {rival.name}: both are off by {ours:.1f} mm."]
     share = f"{_two_digits(100 * abs(ours - theirs) / theirs)} % " if theirs else ""
     verdict, way = ("beats", "less") if ours < theirs else ("does NOT beat", "more")
     figures = f"{ours:.1f} mm against {theirs:.1f} mm, {share}{way}"
-    return [f"In error, knn {verdict} {rival.name}: {figures}."]
+    return [f"In error, {row.name} {verdict} {rival.name}: {figures}."]
 
 
 def _describe_recovery(clean: ReportRow, none: ReportRow, rows: Sequence[ReportRow]) -> str:

@@ -1,0 +1,1 @@
+"""Imputers of other kinds that a benchmark compares with; no robot runs them."""

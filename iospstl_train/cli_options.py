@@ -1,0 +1,58 @@
+"""Options that commands of ``iospstl-train`` share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not that there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        has_default = action.default not in (None, False, [])
+        return super()._get_help_string(action) if has_default else action.help
+
+
+def add_command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
+    """Add a command whose help shows the defaults."""
+    return commands.add_parser(name, help=text, description=text, formatter_class=HelpFormatter)
+
+
+def add_data_options(parser: argparse.ArgumentParser, *, with_split: bool = True) -> None:
+    """Add where the data are: --dataset, --root and --split."""
+    root = Path(os.environ.get("IOSPSTL_DATA", "runs/data"))
+    parser.add_argument("--dataset", required=True, help="name of a prepared store")
+    parser.add_argument(
+        "--root", type=Path, default=root, help="folder of the stores (or set $IOSPSTL_DATA)"
+    )
+    if with_split:
+        parser.add_argument("--split", help="split by name; the store's first if left out")
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings: --preset, --config and --set."""
+    parser.add_argument("--preset", default="small", help="built-in settings: small or paper")
+    parser.add_argument("--config", type=Path, help="YAML file with differences to the preset")
+    add_set_option(parser)
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """Add --set."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change one setting, such as training.epochs=100; may be repeated",
+    )
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add --seed and --device."""
+    parser.add_argument("--seed", type=int, default=1, help="of weights, order and masks")
+    parser.add_argument("--device", default="cpu", help="torch device, such as cuda")

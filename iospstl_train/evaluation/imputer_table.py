@@ -1,0 +1,279 @@
+"""``iospstl-train table imputers``: what each imputer gets wrong, costs and is worth.
+
+Every result is kept as soon as it is computed (`imputer_cells`): an interrupted table goes on, and
+a new row computes only what is its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_limits
+
+from iospstl_train.config import config_to_dict
+from iospstl_train.data.windows import WindowSet, load_windows
+from iospstl_train.evaluation.imputer_cells import CellStore, Values
+from iospstl_train.evaluation.imputer_curves import (
+    MIN_SEQUENCES,
+    error_by_share,
+    hide_test_windows,
+)
+from iospstl_train.evaluation.imputer_metrics import compare, measure_errors, take
+from iospstl_train.evaluation.imputer_models import TableModels
+from iospstl_train.evaluation.imputer_options import STAGE_1, TableOptions, check_options
+from iospstl_train.evaluation.imputer_pictures import (
+    choose_examples,
+    draw_examples,
+    vary_occlusion,
+)
+from iospstl_train.evaluation.imputer_rows import ROWS
+from iospstl_train.evaluation.linear import evaluate_encoder
+from iospstl_train.occlusion.occlude import find_or_make_occlusion
+from iospstl_train.training.embed import embed
+
+FloatArray = NDArray[np.float32]
+
+PICTURE_ROWS = ("linear", "knn", "restore")
+N_PROBE_NEIGHBORS = 5
+_MB = 1e6
+
+
+@dataclass(frozen=True)
+class TableResults:
+    """Values of every row, seed by seed.
+
+    Attributes
+    ----------
+    made_by : mapping
+        Data, masks and configuration.
+    kind : str
+        Of the occlusion.
+    n_test : int
+        Windows that were measured.
+    measures : mapping
+        Row -> seed -> values as of `measure_errors`, with "ms" and "mb"; a single seed None where
+        it makes no difference.
+    curves : mapping
+        Row -> hidden share -> seed -> hidden-joint error in mm.
+    accuracy : mapping
+        Row -> seed -> "accuracy" and "knn_accuracy".
+    """
+
+    made_by: Mapping[str, Any]
+    kind: str
+    n_test: int
+    measures: Mapping[str, Mapping[int | None, Values]]
+    curves: Mapping[str, Mapping[float, Mapping[int | None, float]]]
+    accuracy: Mapping[str, Mapping[int | None, Values]]
+
+
+class ImputerTable:
+    """Computes what is missing of a table.
+
+    Parameters
+    ----------
+    options : TableOptions
+    say : callable
+        Gets a line for everything that is computed.
+
+    Raises
+    ------
+    InputError
+        For unknown rows, an occlusion that does not exist, a row that cannot run here, or a folder
+        with results of something else.
+    """
+
+    def __init__(self, options: TableOptions, say: Callable[[str], None]) -> None:
+        check_options(options)
+        occlusion = find_or_make_occlusion(
+            options.store, options.occlusion, options.config.realistic, fraction=options.fraction
+        )
+        self.options = options
+        self.kind = str(occlusion.manifest.get("kind", "unknown"))
+        self.models = TableModels(options, occlusion, say)
+        made_by = {
+            **self.models.provenance,
+            "n_sequences": len(options.store),
+            "config": config_to_dict(options.config),
+        }
+        self.cells = CellStore(options.out / "cells", made_by, say)
+        self.cells.claim()
+        self._measures: dict[str, dict[int | None, Values]] = {}
+        self._curves: dict[str, dict[float, dict[int | None, float]]] = {}
+        self._accuracy: dict[str, dict[int | None, Values]] = {}
+        for name in options.again:
+            self._forget(name)
+
+    def run(self) -> Iterator[TableResults]:
+        """Compute everything; yield what there is after the errors of each seed, and all."""
+        for seed in self.options.seeds:
+            for name in self.options.rows:
+                self._add_errors(name, seed)
+            for rate in self.options.rates if self.kind == "random" else ():
+                self._add_rate(rate, seed)
+            yield self.results()
+            for name in self.options.accuracy_rows:
+                self._add_accuracy(name, seed)
+            if seed == self.options.seeds[0]:
+                self._draw_examples(self.options.out / "examples.png")
+            self.models.forget_seed()
+        yield self.results()
+
+    def results(self) -> TableResults:
+        """Return what there is so far."""
+        return TableResults(
+            self.cells.made_by,
+            self.kind,
+            len(self.models.test.names),
+            self._measures,
+            self._curves,
+            self._accuracy,
+        )
+
+    def _find_or_make(
+        self, kind: str, name: str, seed: int, make: Callable[[], Values]
+    ) -> tuple[int | None, Values]:
+        """One result of a row, and its seed or None."""
+        row_seed = seed if ROWS[name].varies else None
+        described = ROWS[name].describe(self.options.settings)
+        return row_seed, self.cells.find_or_make(f"{kind}/{name}", row_seed, described, make)
+
+    def _add_errors(self, name: str, seed: int) -> None:
+        row_seed, values = self._find_or_make(
+            "errors", name, seed, lambda: self._measure(name, seed)
+        )
+        self._measures.setdefault(name, {})[row_seed] = values
+        if self.kind != "random":
+            for group in values["by_share"]:
+                if group["n_sequences"] >= MIN_SEQUENCES:
+                    self._add_point(name, group["hidden_frac"], row_seed, group["error_mm"])
+
+    def _measure(self, name: str, seed: int) -> Values:
+        models, test = self.models, self.models.test
+        fitted = models.fit(name, seed)
+        assigned = models.assigned(name, seed)[models.windows.is_test]
+        with _single_thread():
+            began = time.perf_counter()
+            filled = fitted.fill(test, assigned)
+            seconds = time.perf_counter() - began
+        return {
+            **measure_errors(test, filled),
+            "ms": 1000 * seconds / len(test.names),
+            "mb": fitted.size_bytes / _MB,
+            "sources": filled.counts(),
+            "by_share": error_by_share(test, compare(test, filled)),
+        }
+
+    def _add_rate(self, rate: float, seed: int) -> None:
+        """Add the errors of every row under a new occlusion of the test windows."""
+        loaded: list[WindowSet] = []
+
+        def measure(name: str) -> Values:
+            if not loaded:
+                loaded.append(hide_test_windows(self.options.store, self.options.split, rate))
+            assigned = self.models.assign(name, seed, loaded[0])
+            filled = self.models.fit(name, seed).fill(loaded[0], assigned)
+            return dict(measure_errors(loaded[0], filled))
+
+        for name in self.options.rows:
+            row_seed, values = self._find_or_make(
+                f"rate-{rate}", name, seed, partial(measure, name)
+            )
+            if values["error"] is not None:
+                self._add_point(name, rate, row_seed, values["error"])
+
+    def _add_point(self, name: str, share: float, seed: int | None, error_mm: float) -> None:
+        self._curves.setdefault(name, {}).setdefault(share, {})[seed] = error_mm
+
+    def _add_accuracy(self, name: str, seed: int) -> None:
+        described = {} if name in STAGE_1 else ROWS[name].describe(self.options.settings)
+        values = self.cells.find_or_make(
+            f"accuracy/{name}", seed, described, lambda: self._evaluate(name, seed)
+        )
+        self._accuracy.setdefault(name, {})[seed] = values
+
+    def _evaluate(self, name: str, seed: int) -> Values:
+        """Pre-train on the completed training windows and recognise the test windows."""
+        models, options = self.models, self.options
+        if name == "none":
+            completed = models.windows
+            encoder = models.stage1(seed).encoder
+        elif name == "clean":
+            completed = load_windows(options.store, None, options.split)
+            encoder = models.pretrain("stage1-clean", name, completed, completed, seed)
+        else:
+            filled = models.fit(name, seed).fill(models.windows, models.assigned(name, seed))
+            completed = WindowSet(**{**vars(models.windows), "xyz": filled.xyz})
+            encoder = models.pretrain(f"stage2-{name}", name, completed, models.windows, seed)
+        linear = evaluate_encoder(encoder, completed, options.config, seed)
+        features = embed(encoder, completed.xyz, options.config.training.stream)
+        return {"accuracy": linear.accuracy, "knn_accuracy": probe_accuracy(features, completed)}
+
+    def _draw_examples(self, path: Path) -> None:
+        """Draw what linear interpolation, the paper's rule and ours make of five windows."""
+        names = [name for name in PICTURE_ROWS if name in self.options.rows]
+        seed, models = self.options.seeds[0], self.models
+        described = {name: ROWS[name].describe(self.options.settings) for name in names}
+        rows = choose_examples(models.windows)
+        if not len(rows) or (path.is_file() and self.cells.find("examples", seed, described)):
+            return
+        examples, kinds = vary_occlusion(take(models.windows, rows))
+        completed = {
+            name: models.fit(name, seed).fill(examples, models.assign(name, seed, examples)).xyz
+            for name in names
+        }
+        draw_examples(path, examples, completed, kinds)
+        self.cells.forget("examples", seed)
+        shown: Values = {"sequences": list(examples.names)}
+        self.cells.find_or_make("examples", seed, described, lambda: shown)
+
+    def _forget(self, name: str) -> None:
+        """Delete what was kept of a row: results, its own models, and encoders of stage 2."""
+        kinds = ("errors", "accuracy", *(f"rate-{rate}" for rate in self.options.rates))
+        for seed in (None, *self.options.seeds):
+            for kind in kinds:
+                self.cells.forget(f"{kind}/{name}", seed)
+            self.cells.forget("examples", seed)
+        for seed in self.options.seeds:
+            for folder in (f"stage2-{name}", f"rows/{name}"):
+                path = self.options.out / f"seed-{seed}" / folder
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def probe_accuracy(features: FloatArray, windows: WindowSet) -> float:
+    """Return the share of test windows that their nearest training windows recognise, by cosine.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, n_features), float32
+        Embeddings; `N_PROBE_NEIGHBORS` vote, weighted by inverse distance.
+    windows : WindowSet
+    """
+    train, test = windows.is_train, windows.is_test
+    n_neighbors = min(N_PROBE_NEIGHBORS, int(train.sum()))
+    probe = KNeighborsClassifier(n_neighbors, weights="distance", metric="cosine")
+    probe.fit(features[train], windows.label[train])
+    return float(probe.score(features[test], windows.label[test]))
+
+
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """Let NumPy, PyTorch and Faiss compute on one thread."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(n_threads)
