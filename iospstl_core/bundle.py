@@ -15,13 +15,14 @@ from iospstl_core.files import describe_files, new_folder, read_json, sha256_of,
 from iospstl_core.imputation.bank import FILES, ImputationBank, open_bank, save_bank
 from iospstl_core.streams import STREAMS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
 CLASSIFIER = "classifier.onnx"
 CENTROIDS = "centroids.npy"
 BANK = "bank"
-IMPUTERS = ("none", "mean", "linear", "knn")
+RESTORER = "restorer.onnx"
+IMPUTERS = ("none", "mean", "linear", "knn", "restore")
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,14 @@ class BundleSettings:
         Class names by index.
     encoder_stream, classifier_stream : {"joint", "motion", "bone"}
         What each network takes.
-    imputer : {"none", "mean", "linear", "knn"}
+    imputer : {"none", "mean", "linear", "knn", "restore"}
         Rule that completes a window before it is classified.
     n_neighbors : int
         Donors averaged for each cell.
+    nprobe : int
+        Nearest clusters whose donors are pooled.
+    max_donors : int, optional
+        Donors used of each cluster; all if None.
     training : mapping
         Provenance: dataset, split, occlusion, seed, versions, accuracies.
     """
@@ -57,6 +62,8 @@ class BundleSettings:
     n_neighbors: int
     encoder_stream: str = "joint"
     classifier_stream: str = "joint"
+    nprobe: int = 1
+    max_donors: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -79,6 +86,11 @@ class Bundle:
         """Stage 2: completed window -> logits and embedding."""
         return self.folder / CLASSIFIER
 
+    @property
+    def restorer_path(self) -> Path:
+        """Network of the imputer "restore"; there only if that is the bundle's imputer."""
+        return self.folder / RESTORER
+
 
 def write_bundle(
     folder: Path,
@@ -87,11 +99,22 @@ def write_bundle(
     classifier_onnx: bytes,
     centroids: NDArray[np.float32],
     bank: ImputationBank,
+    restorer_onnx: bytes | None = None,
 ) -> None:
-    """Write a bundle; it appears under its name only when it is complete."""
+    """Write a bundle; it appears under its name only when it is complete.
+
+    Raises
+    ------
+    ValueError
+        If the imputer is "restore" and there is no restorer.
+    """
+    if (settings.imputer == "restore") != (restorer_onnx is not None):
+        raise ValueError("restorer_onnx: belongs to the imputer 'restore', and only to that one")
     with new_folder(folder) as partial:
         (partial / ENCODER).write_bytes(encoder_onnx)
         (partial / CLASSIFIER).write_bytes(classifier_onnx)
+        if restorer_onnx is not None:
+            (partial / RESTORER).write_bytes(restorer_onnx)
         np.save(partial / CENTROIDS, centroids.astype(np.float32), allow_pickle=False)
         (partial / BANK).mkdir()
         save_bank(bank, partial / BANK)
@@ -138,7 +161,7 @@ def _read_settings(folder: Path) -> BundleSettings:
             f"{path}: expected bundle format version {FORMAT_VERSION}, got {version}; export it "
             "again with this release, or install the release that wrote it"
         )
-    _check_files(folder, manifest.get("files"), remedy)
+    _check_files(folder, manifest.get("files"), manifest.get("imputer"), remedy)
     try:
         values = {item.name: manifest[item.name] for item in fields(BundleSettings)}
     except KeyError as error:
@@ -154,17 +177,20 @@ def _check_values(path: Path, values: Mapping[str, Any], remedy: str) -> None:
             raise BundleError(
                 f"{path}: {key}: expected one of {', '.join(known)}, got {values[key]!r}; {remedy}"
             )
-    if not isinstance(values["n_neighbors"], int) or values["n_neighbors"] < 1:
-        raise BundleError(
-            f"{path}: n_neighbors: expected a whole number from 1 on, got "
-            f"{values['n_neighbors']!r}; {remedy}"
-        )
+    for key in ("n_neighbors", "nprobe", "max_donors"):
+        is_all = key == "max_donors" and values[key] is None
+        if not is_all and (not isinstance(values[key], int) or values[key] < 1):
+            raise BundleError(
+                f"{path}: {key}: expected a whole number from 1 on, got {values[key]!r}; {remedy}"
+            )
 
 
-def _check_files(folder: Path, files: Any, remedy: str) -> None:
+def _check_files(folder: Path, files: Any, imputer: Any, remedy: str) -> None:
     if not isinstance(files, dict):
         raise BundleError(f"{folder / MANIFEST}: expected files, got {files!r}; {remedy}")
     required = {ENCODER, CLASSIFIER, CENTROIDS, *(f"{BANK}/{name}.npy" for name in FILES)}
+    if imputer == "restore":
+        required.add(RESTORER)
     if not required <= files.keys():
         missing = ", ".join(sorted(required - files.keys()))
         raise BundleError(f"{folder / MANIFEST}: expected entries for {missing}; {remedy}")

@@ -16,6 +16,7 @@ from iospstl_core.imputation.bank import nearest_cluster
 from iospstl_core.imputation.fill import Filled
 from iospstl_core.imputation.knn import ClusterKnnImputer
 from iospstl_core.imputation.plain import fill_linear, fill_mean, fill_none
+from iospstl_core.imputation.restore import RestoreImputer
 from iospstl_core.normalize import Window, normalize
 from iospstl_core.session import DEFAULT_PROVIDERS, OnnxModel
 from iospstl_core.streams import to_network
@@ -35,8 +36,8 @@ class Recognition:
     score : float
         Its probability (softmax of the classifier's logits).
     probabilities : ndarray of shape (n_classes,), float32
-    cluster : int
-        Cluster whose donors completed the window.
+    cluster : int or None
+        Cluster whose donors completed the window; None where the imputer asks for none.
     window : Window
         The normalised window, NaN where not observed.
     filled : Filled
@@ -46,7 +47,7 @@ class Recognition:
     label: str
     score: float
     probabilities: FloatArray
-    cluster: int
+    cluster: int | None
     window: Window
     filled: Filled
 
@@ -77,9 +78,19 @@ class Recognizer:
         self.settings = bundle.settings
         self._bank = bundle.bank
         self._centroids = bundle.centroids
-        self._knn = ClusterKnnImputer(bundle.bank, bundle.settings.n_neighbors)
         self._encoder = OnnxModel(bundle.encoder_path, providers, require_gpu, n_threads)
         self._classifier = OnnxModel(bundle.classifier_path, providers, require_gpu, n_threads)
+        if bundle.settings.imputer == "knn":
+            settings = bundle.settings
+            self._knn = ClusterKnnImputer(
+                bundle.bank,
+                settings.n_neighbors,
+                nprobe=settings.nprobe,
+                max_donors=settings.max_donors,
+            )
+        if bundle.settings.imputer == "restore":
+            restorer = OnnxModel(bundle.restorer_path, providers, require_gpu, n_threads)
+            self._restorer = RestoreImputer(restorer, bundle.bank)
         self.provider = self._classifier.provider
 
     def normalize(self, raw: RawWindow) -> Window:
@@ -92,8 +103,7 @@ class Recognizer:
             return []
         xyz = np.stack([window.xyz for window in windows])
         present = np.stack([window.present for window in windows])
-        embedding = self._encoder.run(to_network(xyz, self.settings.encoder_stream))[0]
-        cluster = nearest_cluster(embedding, self._centroids)
+        cluster = self._find_clusters(xyz) if self.settings.imputer == "knn" else None
         filled = self._impute(xyz, present, cluster)
         logits = self._classifier.run(to_network(filled.xyz, self.settings.classifier_stream))[0]
         probabilities = _softmax(logits)
@@ -102,18 +112,25 @@ class Recognizer:
                 label=self.settings.classes[int(row.argmax())],
                 score=float(row.max()),
                 probabilities=row,
-                cluster=int(cluster[index]),
+                cluster=None if cluster is None else int(cluster[index].flat[0]),
                 window=windows[index],
-                filled=Filled(filled.xyz[index], filled.source[index]),
+                filled=filled.one(index),
             )
             for index, row in enumerate(probabilities)
         ]
 
+    def _find_clusters(self, xyz: FloatArray) -> NDArray[np.int64]:
+        """Nearest clusters of windows, (n,) or (n, nprobe); costs a run of the encoder."""
+        embedding = self._encoder.run(to_network(xyz, self.settings.encoder_stream))[0]
+        return nearest_cluster(embedding, self._centroids, self.settings.nprobe)
+
     def _impute(
-        self, xyz: FloatArray, present: NDArray[np.bool_], cluster: NDArray[np.int64]
+        self, xyz: FloatArray, present: NDArray[np.bool_], cluster: NDArray[np.int64] | None
     ) -> Filled:
-        if self.settings.imputer == "knn":
+        if cluster is not None:
             return self._knn.fill(xyz, present, cluster)
+        if self.settings.imputer == "restore":
+            return self._restorer.fill(xyz, present)
         if self.settings.imputer == "linear":
             return fill_linear(xyz, present, self._bank)
         if self.settings.imputer == "mean":

@@ -42,12 +42,12 @@ def label_message(result: FrameResult) -> String:
 
 
 def imputed_message(result: FrameResult) -> PointCloud2:
-    """Return the completed skeletons; confidence 1 where observed, 0 where imputed."""
+    """Return the completed skeletons with their confidence: 1 where observed, less elsewhere."""
     return write_skeletons(
         make_header(result.arrival),
         {person.track_id: person.xyz for person in result.persons},
         NTU_25,
-        {person.track_id: person.observed for person in result.persons},
+        {person.track_id: person.confidence for person in result.persons},
     )
 
 

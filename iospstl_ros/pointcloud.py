@@ -112,7 +112,7 @@ def write_skeletons(
     header: Header,
     persons: Mapping[int, FloatArray],
     layout: SkeletonLayout,
-    observed: Mapping[int, BoolArray] | None = None,
+    confidence: Mapping[int, FloatArray] | None = None,
 ) -> PointCloud2:
     """Return a cloud that `read_skeletons` reads.
 
@@ -123,16 +123,16 @@ def write_skeletons(
     persons : mapping of int to ndarray of shape (layout.n_joints, 3), float32
         Joints by person id; NaN where nothing is known.
     layout : SkeletonLayout
-    observed : mapping of int to ndarray of shape (layout.n_joints,), bool, optional
-        Joints that get the confidence 1, all others get 0. Left out: every joint that is not NaN.
+    confidence : mapping of int to ndarray of shape (layout.n_joints,), float32, optional
+        From 0 to 1. Left out: 1 for every joint that is not NaN, 0 for the others.
     """
     n_joints = layout.n_joints
     dtype = np.dtype([(name, "<u4" if name == "person" else "<f4") for name in _WRITTEN])
     table = np.zeros((len(persons), n_joints), dtype=dtype)
     for row, (person, xyz) in enumerate(persons.items()):
-        seen = ~np.isnan(xyz[:, 0]) if observed is None else observed[person]
+        known = ~np.isnan(xyz[:, 0])
         table["x"][row], table["y"][row], table["z"][row] = xyz.T
-        table["confidence"][row] = seen
+        table["confidence"][row] = known if confidence is None else confidence[person]
         table["person"][row] = person
     fields = [
         PointField(

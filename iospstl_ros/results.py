@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iospstl_core.imputation.fill import CellSource
+from iospstl_core.imputation.fill import CellSource, confidence_of
 from iospstl_core.normalize import BodyFrame, Window, to_camera_frame
 from iospstl_core.pipeline import Recognition, Recognizer
 from iospstl_core.skeleton import NTU_25, SkeletonLayout, joint_sources
@@ -30,6 +30,8 @@ class PersonResult:
     xyz : ndarray of shape (25, 3), float32
         Camera frame; observed joints as they came, the others completed; NaN where nobody could.
     observed : ndarray of shape (25,), bool
+    confidence : ndarray of shape (25,), float32
+        As of `iospstl_core.imputation.fill.confidence_of`.
     """
 
     track_id: int
@@ -37,6 +39,7 @@ class PersonResult:
     score: float
     xyz: FloatArray
     observed: BoolArray
+    confidence: FloatArray
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,13 @@ def recognize(
 
 def _newest_skeleton(
     due: DueWindow, person: int, recognition: Recognition
-) -> tuple[FloatArray, BoolArray]:
-    """Completed joints of a person's newest frame, (25, 3), camera frame, and which were seen."""
+) -> tuple[FloatArray, BoolArray, FloatArray]:
+    """Newest joints of a person (25, 3), camera frame; which were seen; and confidence."""
     column = due.raw.track_ids.index(person)
     observed = recognition.filled.source[-1, column] == CellSource.OBSERVED
     completed = to_camera_frame(recognition.filled.xyz[-1, column], recognition.window.frame)
-    return np.where(observed[:, None], due.raw.xyz[-1, column], completed), observed
+    xyz = np.where(observed[:, None], due.raw.xyz[-1, column], completed)
+    return xyz, observed, confidence_of(recognition.filled)[-1, column]
 
 
 def warm_up(recognizer: Recognizer) -> None:

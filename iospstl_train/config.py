@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from iospstl_core.errors import InputError
 from iospstl_train.methods.augment import AugmentSettings
 from iospstl_train.methods.opstl import OpstlSettings
+from iospstl_train.models.restorer import RestorerSettings
 from iospstl_train.models.stgcn import EncoderSettings
 from iospstl_train.occlusion.realistic import RealisticSettings
 from iospstl_train.ranges import AboveZero, Count, NotNegative, Positive
@@ -64,12 +65,18 @@ class ImputationSettings:
         0 for as many as there are classes.
     n_neighbors : int
         Donors averaged for each cell.
+    nprobe : int
+        Nearest clusters whose donors are pooled.
+    max_donors : int
+        Donors used of each cluster; 0 for all.
     max_iter : int
         Of k-means.
     """
 
     n_clusters: Count = 0
     n_neighbors: Positive = 5
+    nprobe: Positive = 1
+    max_donors: Count = 0
     max_iter: Positive = 100
 
 
@@ -83,6 +90,7 @@ class Config:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     linear: LinearSettings = field(default_factory=LinearSettings)
     imputation: ImputationSettings = field(default_factory=ImputationSettings)
+    restorer: RestorerSettings = field(default_factory=RestorerSettings)
     realistic: RealisticSettings = field(default_factory=RealisticSettings)
 
 
@@ -121,6 +129,11 @@ def load_config(
         config = _merge(config, _parse_yaml(text, f"preset {preset}"), f"preset {preset}")
     if path is not None:
         config = _merge(config, _parse_yaml(_read_text(path), str(path)), str(path))
+    return change_config(config, overrides)
+
+
+def change_config(config: Config, overrides: Sequence[str]) -> Config:
+    """Return a configuration with some values changed, given as ``section.key=value``."""
     return _merge(config, _parse_overrides(overrides), "--set")
 
 

@@ -19,8 +19,8 @@ from iospstl_train.pipeline import PipelineOptions, run_pipeline
 
 DATASET = "synthetic"
 OCCLUSION = "realistic"
-ROWS = ("clean", "none", "linear", "knn")
-SETTINGS = ("training.epochs=12", "training.warmup_epochs=1")
+ROWS = ("clean", "none", "linear", "knn", "restore")
+SETTINGS = ("training.epochs=12", "training.warmup_epochs=1", "restorer.steps=800")
 N_SEQUENCES = 42
 """Test sequences that are played live: every class from every camera."""
 LIVE_TIMEOUT_S = 400
@@ -45,7 +45,7 @@ def run_demo(out: Path) -> None:
         out,
         load_config("small", overrides=SETTINGS),
         rows=ROWS,
-        bundle_row="knn",
+        bundle_row="restore",
     )
     report = run_pipeline(options)
     for row in report.rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,13 +17,14 @@ from iospstl_core.session import OnnxModel
 from iospstl_core.skeleton import NTU_25
 from iospstl_core.store import Store
 from iospstl_core.streams import to_network
+from iospstl_train.config import ImputationSettings
 from iospstl_train.data.windows import WindowSet
 from iospstl_train.imputing import Clusters
 from iospstl_train.models.stgcn import StgcnEncoder
+from iospstl_train.training.onnx_file import to_onnx
 
 FloatArray = NDArray[np.float32]
 
-OPSET = 17
 _WINDOW_STEP_S = 0.5
 _WINDOW_PERCENTILE = 95
 
@@ -46,22 +46,6 @@ class Classifier(nn.Module):
         return self.head(embedding), embedding
 
 
-def to_onnx(model: nn.Module, example: Tensor, outputs: list[str]) -> bytes:
-    """Return a network as ONNX with the input ``x`` and a free batch size."""
-    buffer = io.BytesIO()
-    torch.onnx.export(
-        model.eval().cpu(),
-        (example,),
-        buffer,  # type: ignore[arg-type]  # the stubs know paths only
-        dynamo=False,
-        opset_version=OPSET,
-        input_names=["x"],
-        output_names=outputs,
-        dynamic_axes={name: {0: "n"} for name in ["x", *outputs]},
-    )
-    return buffer.getvalue()
-
-
 def export_bundle(
     folder: Path,
     settings: BundleSettings,
@@ -69,6 +53,7 @@ def export_bundle(
     classifier: Classifier,
     clusters: Clusters,
     sample: FloatArray,
+    restorer: Path | None = None,
 ) -> dict[str, float]:
     """Compare networks in ONNX with torch, then write them as a bundle.
 
@@ -83,6 +68,8 @@ def export_bundle(
     clusters : Clusters
     sample : ndarray of shape (n, n_frames, n_persons, n_joints, 3), float32
         Windows to compare on.
+    restorer : Path, optional
+        Network of the imputer "restore", already in ONNX.
 
     Returns
     -------
@@ -102,7 +89,7 @@ def export_bundle(
     ):
         x = to_network(sample, stream)
         outputs = ["embedding"] if name == "encoder" else ["logits", "embedding"]
-        networks[name] = to_onnx(network, torch.from_numpy(x[:2]), outputs)
+        networks[name] = to_onnx(network, {"x": torch.from_numpy(x[:2])}, outputs)
         with torch.inference_mode():
             result = network(torch.from_numpy(x))
         expected = (result if name == "encoder" else result[0]).numpy()
@@ -116,6 +103,7 @@ def export_bundle(
         networks["classifier"],
         np.asarray(clusters.centroids),
         clusters.bank,
+        restorer.read_bytes() if restorer is not None else None,
     )
     return differences
 
@@ -138,7 +126,7 @@ def make_bundle_settings(
     store: Store,
     windows: WindowSet,
     imputer: str,
-    n_neighbors: int,
+    imputation: ImputationSettings,
     training: dict[str, Any],
     stream: str,
 ) -> BundleSettings:
@@ -150,7 +138,9 @@ def make_bundle_settings(
         window_s=usual_duration_s(store),
         classes=windows.class_names,
         imputer=imputer,
-        n_neighbors=n_neighbors,
+        n_neighbors=imputation.n_neighbors,
+        nprobe=imputation.nprobe,
+        max_donors=imputation.max_donors or None,
         encoder_stream=stream,
         classifier_stream=stream,
         training=training,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from iospstl_core.imputation.bank import (
     save_bank,
 )
 from iospstl_core.imputation.fill import Filled
-from iospstl_core.imputation.knn import ClusterKnnImputer
 from iospstl_core.imputation.plain import (
     fill_linear,
     fill_mean,
@@ -28,12 +28,17 @@ from iospstl_core.imputation.plain import (
     fill_random,
     observed_limits,
 )
+from iospstl_core.imputation.restore import RestoreImputer
+from iospstl_core.session import OnnxModel
+from iospstl_train.cluster_fill import fill_clusters
 from iospstl_train.config import ImputationSettings
 from iospstl_train.data.windows import WindowSet
+from iospstl_train.training.restore import RESTORER
 
 FloatArray = NDArray[np.float32]
 
-METHODS = ("none", "random", "mean", "linear", "knn")
+CPU = ("CPUExecutionProvider",)
+METHODS = ("none", "random", "mean", "linear", "knn", "restore")
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,16 @@ class Clusters:
     ----------
     centroids : ndarray of shape (n_clusters, n_features), float32
     bank : ImputationBank
-    assigned : ndarray of shape (n,), int64
-        Cluster of every window, of the test set too.
+    assigned : ndarray of shape (n,) or (n, nprobe), int64
+        Cluster of every window, of the test set too; with several, the nearest first.
+    max_donors : int, optional
+        Donors used of each cluster; all if left out.
     """
 
     centroids: FloatArray
     bank: ImputationBank
     assigned: NDArray[np.int64]
+    max_donors: int | None = None
 
 
 def fit_clusters(
@@ -73,27 +81,44 @@ def fit_clusters(
     fitted = KMeans(n_clusters, max_iter=settings.max_iter, n_init=1, random_state=seed)
     fitted.fit(embedding[windows.is_train])
     centroids = fitted.cluster_centers_.astype(np.float32)
-    assigned = nearest_cluster(embedding, centroids)
     train = windows.is_train
+    donor_cluster = nearest_cluster(embedding[train], centroids)
     return Clusters(
-        centroids, build_bank(windows.xyz[train], assigned[train], n_clusters), assigned
+        centroids,
+        build_bank(windows.xyz[train], donor_cluster, n_clusters),
+        nearest_cluster(embedding, centroids, min(settings.nprobe, n_clusters)),
+        settings.max_donors or None,
     )
 
 
 def impute(
-    windows: WindowSet, method: str, clusters: Clusters, n_neighbors: int, seed: int = 0
+    windows: WindowSet,
+    method: str,
+    clusters: Clusters,
+    n_neighbors: int,
+    seed: int = 0,
+    restorer: Path | None = None,
+    *,
+    n_workers: int = 1,
+    device: str | None = None,
 ) -> Filled:
     """Complete all windows, training and test; donors are training windows only.
 
     Parameters
     ----------
     windows : WindowSet
-    method : {"none", "random", "mean", "linear", "knn"}
+    method : {"none", "random", "mean", "linear", "knn", "restore"}
     clusters : Clusters
     n_neighbors : int
         Of "knn".
     seed : int
         Of "random".
+    restorer : Path, optional
+        ONNX file of `iospstl_train.training.restore.train_restorer`, for "restore".
+    n_workers : int
+        Processes for "knn"; -1 for all cores. ``joblib.parallel_config`` moves them elsewhere.
+    device : str, optional
+        Torch device for "knn"; NumPy computes if left out.
     """
     xyz, present, bank = windows.xyz, windows.present, clusters.bank
     if method == "none":
@@ -106,9 +131,17 @@ def impute(
     if method == "linear":
         return fill_linear(xyz, present, bank)
     if method == "knn":
-        imputer = ClusterKnnImputer(bank, n_neighbors, max_open_clusters=1)
-        return imputer.fill(xyz, present, clusters.assigned)
-    raise InputError(f"method: expected one of {', '.join(METHODS)}, got '{method}'")
+        return fill_clusters(
+            *(bank, xyz, present, clusters.assigned, n_neighbors, n_workers),
+            device=device,
+            max_donors=clusters.max_donors,
+        )
+    if method == "restore" and restorer is not None:
+        return RestoreImputer(OnnxModel(restorer, CPU), bank).fill(xyz, present)
+    raise InputError(
+        f"method: expected one of {', '.join(METHODS)}, and for restore a trained restorer, got "
+        f"'{method}'"
+    )
 
 
 def imputation_error_mm(
@@ -128,12 +161,20 @@ def imputation_error_mm(
 
 
 def save_imputed(
-    folder: Path, filled: Filled, clusters: Clusters, manifest: dict[str, Any]
+    folder: Path,
+    filled: Filled,
+    clusters: Clusters,
+    manifest: dict[str, Any],
+    restorer: Path | None = None,
 ) -> None:
-    """Write completed windows, their sources, and the clusters they came from."""
+    """Write completed windows, their sources, and what completed them."""
     with new_folder(folder) as partial:
         np.save(partial / "xyz.npy", filled.xyz)
         np.save(partial / "source.npy", filled.source)
+        if filled.error_m is not None:
+            np.save(partial / "error_m.npy", filled.error_m)
+        if restorer is not None:
+            shutil.copyfile(restorer, partial / RESTORER)
         np.save(partial / "centroids.npy", clusters.centroids)
         np.save(partial / "assigned.npy", clusters.assigned)
         (partial / "bank").mkdir()
@@ -151,7 +192,8 @@ def open_imputed(folder: Path) -> tuple[Filled, Clusters, dict[str, Any]]:
     try:
         arrays = {
             name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in ("xyz", "source", "centroids", "assigned")
+            for name in ("xyz", "source", "centroids", "assigned", "error_m")
+            if name != "error_m" or (folder / "error_m.npy").is_file()
         }
         bank = open_bank(folder / "bank")
     except (OSError, ValueError) as error:
@@ -159,4 +201,5 @@ def open_imputed(folder: Path) -> tuple[Filled, Clusters, dict[str, Any]]:
             f"{folder}: expected completed windows, got: {error}; impute again"
         ) from error
     clusters = Clusters(arrays["centroids"], bank, arrays["assigned"])
-    return Filled(arrays["xyz"], arrays["source"]), clusters, read_json(folder / "manifest.json")
+    filled = Filled(arrays["xyz"], arrays["source"], arrays.get("error_m"))
+    return filled, clusters, read_json(folder / "manifest.json")

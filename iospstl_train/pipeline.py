@@ -48,6 +48,7 @@ from iospstl_train.training.pretrain import (
     pretrain,
     training_seconds,
 )
+from iospstl_train.training.restore import train_restorer
 
 ROWS = ("clean", *METHODS)
 
@@ -86,7 +87,7 @@ class PipelineOptions:
     config: Config
     split: str | None = None
     rows: tuple[str, ...] = ROWS
-    bundle_row: str = "knn"
+    bundle_row: str = "restore"
     seed: int = 1
     occlusion_seed: int | None = None
     random_fraction: float | None = None
@@ -240,8 +241,10 @@ def _impute_and_train(
 ) -> None:
     """Add the row of one imputer, and export it if it is the one for the robot."""
     options = run.options
+    restorer = _train_restorer(run, occluded) if method == "restore" else None
+    n_neighbors = options.config.imputation.n_neighbors
     with _timed(run.seconds, f"impute {method}"):
-        filled = impute(occluded, method, clusters, options.config.imputation.n_neighbors)
+        filled = impute(occluded, method, clusters, n_neighbors, restorer=restorer)
     error_mm = imputation_error_mm(occluded, filled, occluded.is_test)
     fill_report = (error_mm, Filled(filled.xyz, filled.source[occluded.is_test]).counts())
     completed = WindowSet(**{**vars(occluded), "xyz": filled.xyz})
@@ -251,25 +254,41 @@ def _impute_and_train(
             **run.provenance,
             "split": options.split or next(iter(options.store.splits)),
             "method": method,
-            "n_neighbors": options.config.imputation.n_neighbors,
+            "n_neighbors": n_neighbors,
             "error_mm": error_mm,
         }
-        save_imputed(options.out / "imputed" / method, filled, clusters, manifest)
+        save_imputed(options.out / "imputed" / method, filled, clusters, manifest, restorer)
+        classifier = Classifier(encoder.cpu(), result.classifier)
         with _timed(run.seconds, "export"):
-            _export(run, occluded, clusters, stage1, Classifier(encoder.cpu(), result.classifier))
+            _export(run, occluded, clusters, (stage1, classifier), restorer)
         write_offline_labels(options.out / "offline.json", occluded, result)
         with _timed(run.seconds, "draw"):
             draw_results(options.out / "pictures", occluded, filled, result)
+
+
+def _train_restorer(run: _Run, occluded: WindowSet) -> Path:
+    """Train the restoring imputer of this run, or find it trained."""
+    options = run.options
+    with _timed(run.seconds, "train restorer"):
+        return train_restorer(
+            occluded,
+            options.config.restorer,
+            options.out / "restorer",
+            options.seed,
+            options.device,
+            run.provenance,
+        )
 
 
 def _export(
     run: _Run,
     occluded: WindowSet,
     clusters: Clusters,
-    stage1: StgcnEncoder,
-    classifier: Classifier,
+    networks: tuple[StgcnEncoder, Classifier],
+    restorer: Path | None,
 ) -> None:
     options = run.options
+    stage1, classifier = networks
     row = run.rows[options.bundle_row]
     training = {
         **run.provenance,
@@ -282,13 +301,13 @@ def _export(
         options.store,
         occluded,
         options.bundle_row,
-        options.config.imputation.n_neighbors,
+        options.config.imputation,
         training,
         options.config.training.stream,
     )
     sample = occluded.xyz[occluded.is_test][:64]
     differences = export_bundle(
-        options.out / "bundle", settings, stage1.cpu(), classifier, clusters, sample
+        options.out / "bundle", settings, stage1.cpu(), classifier, clusters, sample, restorer
     )
     run.notes.append(describe_differences(options.out / "bundle", differences))
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 from iospstl_core.errors import InputError
 from iospstl_core.files import read_json, write_json
 from iospstl_core.store import Store, find_occlusion
-from iospstl_train.config import load_config
+from iospstl_train.config import Config, change_config, load_config
 from iospstl_train.data.store import find_store
 from iospstl_train.data.windows import WindowSet, load_windows
 from iospstl_train.evaluation.linear import evaluate_encoder
@@ -29,9 +32,13 @@ from iospstl_train.imputing import (
     open_imputed,
     save_imputed,
 )
+from iospstl_train.models.restorer import RestorerSettings
 from iospstl_train.pipeline import PipelineOptions, run_pipeline
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import RUN_FILE, PretrainData, load_encoder, pretrain
+from iospstl_train.training.restore import RESTORER, train_restorer
+
+_DASK_TIMEOUT_S = 15
 
 
 def load_data(options: argparse.Namespace) -> tuple[Store, WindowSet, dict[str, Any]]:
@@ -103,10 +110,22 @@ def run_impute(options: argparse.Namespace) -> list[str]:
     _check_out(options.out, "assigned.npy")
     _, windows, provenance = load_data(options)
     encoder, config = load_encoder(options.encoder)
+    settings = _restorer_settings(config, options)
     embedding = embed(encoder, windows.xyz, config.training.stream)
     clusters = fit_clusters(windows, embedding, config.imputation, options.seed)
     n_neighbors = config.imputation.n_neighbors
-    filled = impute(windows, options.method, clusters, n_neighbors, options.seed)
+    restorer = None
+    if options.method == "restore":
+        folder = options.restorer or options.out.with_name(f"{options.out.name}-restorer")
+        restorer = train_restorer(
+            windows, settings, folder, options.seed, options.device, provenance
+        )
+    with _joblib_backend(options.dask):
+        filled = impute(
+            *(windows, options.method, clusters, n_neighbors, options.seed, restorer),
+            n_workers=options.workers,
+            device=None if options.device == "cpu" else options.device,
+        )
     errors = {
         name: imputation_error_mm(windows, filled, rows)
         for name, rows in (("train", windows.is_train), ("test", windows.is_test))
@@ -119,7 +138,7 @@ def run_impute(options: argparse.Namespace) -> list[str]:
         "error_mm": errors,
         "cells": filled.counts(),
     }
-    save_imputed(options.out, filled, clusters, manifest)
+    save_imputed(options.out, filled, clusters, manifest, restorer)
     cells = ", ".join(f"{count} {name}" for name, count in filled.counts().items())
     return [
         f"{options.out}: cells: {cells}",
@@ -129,6 +148,42 @@ def run_impute(options: argparse.Namespace) -> list[str]:
             for name, error in errors.items()
         ),
     ]
+
+
+def _restorer_settings(config: Config, options: argparse.Namespace) -> RestorerSettings:
+    """Return the encoder's own settings of the restorer, changed by --set."""
+    changed = change_config(config, options.set)
+    is_for_restorer = replace(changed, restorer=config.restorer) == config
+    if options.set and not (is_for_restorer and options.method == "restore"):
+        raise InputError(
+            "--set: impute takes restorer.KEY=VALUE with --method restore only; everything else "
+            "is as in the run of the encoder"
+        )
+    return changed.restorer
+
+
+@contextmanager
+def _joblib_backend(scheduler: str | None) -> Iterator[None]:
+    """Let joblib use the Dask cluster of a scheduler; processes of this machine without one."""
+    if scheduler is None:
+        yield
+        return
+    try:
+        from dask.distributed import Client
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "--dask: needs the packages dask and distributed; install them with: "
+            "pip install 'iospstl_ros[dask]'"
+        ) from error
+    try:
+        client = Client(scheduler, timeout=_DASK_TIMEOUT_S)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--dask: expected the address of a running scheduler, such as tcp://host:8786, got "
+            f"'{scheduler}': {error}"
+        ) from error
+    with client, joblib.parallel_config(backend="dask"):
+        yield
 
 
 def run_evaluate(options: argparse.Namespace) -> list[str]:
@@ -154,7 +209,7 @@ def run_export(options: argparse.Namespace) -> list[str]:
     if manifest["method"] == "random":
         raise InputError(
             f"{options.imputed}: a robot cannot complete windows as 'random' does; impute with "
-            "none, mean, linear or knn"
+            "none, mean, linear, knn or restore"
         )
     _take_over(options)
     store, windows, provenance = load_data(options)
@@ -173,14 +228,17 @@ def run_export(options: argparse.Namespace) -> list[str]:
         store,
         windows,
         manifest["method"],
-        manifest["n_neighbors"],
+        stage1_config.imputation,
         training,
         stage2_config.training.stream,
     )
     settings = replace(settings, encoder_stream=stage1_config.training.stream)
     sample = windows.xyz[windows.is_test][:64]
     classifier = Classifier(stage2, result.classifier)
-    differences = export_bundle(options.out, settings, stage1, classifier, clusters, sample)
+    restorer = options.imputed / RESTORER if manifest["method"] == "restore" else None
+    differences = export_bundle(
+        options.out, settings, stage1, classifier, clusters, sample, restorer
+    )
     return [describe_differences(options.out, differences)]
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from iospstl_core.bundle import BundleSettings, open_bundle, write_bundle
+from iospstl_core.bundle import FORMAT_VERSION, BundleSettings, open_bundle, write_bundle
 from iospstl_core.errors import BundleError, InputError
 from iospstl_core.imputation.bank import build_bank
 
@@ -43,7 +43,9 @@ def write(folder, **changes):
     bank = build_bank(donors, rng.integers(0, 3, 9), 3)
     centroids = rng.normal(size=(3, 8))
     settings = dataclasses.replace(SETTINGS, **changes)
-    write_bundle(folder, settings, b"encoder" * 50, b"classifier" * 50, centroids, bank)
+    restorer = b"restorer" * 50 if settings.imputer == "restore" else None
+    networks = b"encoder" * 50, b"classifier" * 50, centroids, bank, restorer
+    write_bundle(folder, settings, *networks)
     return centroids, bank
 
 
@@ -160,19 +162,20 @@ def test_a_manifest_that_is_no_json_object_is_refused(folder, content):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format_version": 2},
+        {"format_version": FORMAT_VERSION - 1},
+        {"format_version": FORMAT_VERSION + 1},
         {"format_version": None},
-        {"format_version": "1"},
+        {"format_version": str(FORMAT_VERSION)},
         {"format": "other"},
         {"format": None},
     ],
 )
 def test_another_format_is_refused(folder, change):
     edit_manifest(folder, lambda manifest: manifest.update(change))
-    version = change.get("format_version", 1)
+    version = change.get("format_version", FORMAT_VERSION)
     assert refusal(folder) == (
-        f"{folder / 'manifest.json'}: expected bundle format version 1, got {version}; export it "
-        "again with this release, or install the release that wrote it"
+        f"{folder / 'manifest.json'}: expected bundle format version {FORMAT_VERSION}, got "
+        f"{version}; export it again with this release, or install the release that wrote it"
     )
 
 
@@ -217,3 +220,44 @@ def test_a_setting_that_nothing_can_run_with_is_refused(folder, key, value):
 def test_an_entry_without_size_or_hash_is_refused(folder, key):
     edit_manifest(folder, lambda manifest: manifest["files"]["encoder.onnx"].pop(key))
     assert "encoder.onnx" in refusal(folder)
+
+
+# Of the imputer "restore".
+
+
+@pytest.fixture
+def restoring(tmp_path):
+    write(tmp_path / "restoring", imputer="restore")
+    return tmp_path / "restoring"
+
+
+def test_the_restorer_comes_back(restoring):
+    bundle = open_bundle(restoring)
+    assert bundle.settings.imputer == "restore"
+    assert bundle.restorer_path.read_bytes() == b"restorer" * 50
+    assert set(manifest_of(restoring)["files"]) == {*FILES, "restorer.onnx"}
+
+
+def test_a_bundle_that_restores_needs_its_restorer(restoring):
+    path = restoring / "restorer.onnx"
+    path.write_bytes(b"restorer" * 49 + b"restores")
+    assert "its content differs from the manifest's sha256" in refusal(restoring)
+    path.unlink()
+    assert refusal(restoring).startswith(f"{path}: listed in the bundle's manifest, but missing")
+    edit_manifest(restoring, lambda manifest: manifest["files"].pop("restorer.onnx"))
+    manifest = restoring / "manifest.json"
+    assert refusal(restoring) == f"{manifest}: expected entries for restorer.onnx; {REMEDY}"
+
+
+def test_another_imputer_becomes_restore_only_with_a_restorer(folder):
+    edit_manifest(folder, lambda manifest: manifest.update(imputer="restore"))
+    assert "expected entries for restorer.onnx" in refusal(folder)
+
+
+@pytest.mark.parametrize(("imputer", "restorer"), [("restore", None), ("knn", b"restorer")])
+def test_a_restorer_is_written_with_its_imputer_only(tmp_path, imputer, restorer):
+    centroids, bank = write(tmp_path / "made")
+    settings = dataclasses.replace(SETTINGS, imputer=imputer)
+    with pytest.raises(ValueError, match="restorer_onnx: belongs to the imputer 'restore'"):
+        write_bundle(tmp_path / "other", settings, b"", b"", centroids, bank, restorer)
+    assert not (tmp_path / "other").exists()

@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 
+from iospstl_core.imputation.body_path import follow_body
 from iospstl_core.imputation.fill import CellSource
-from iospstl_core.normalize import normalize
+from iospstl_core.normalize import (
+    estimate_body_frame,
+    normalize,
+    to_body_frame,
+    to_camera_frame,
+)
 from iospstl_core.pipeline import Recognizer
 from iospstl_core.window import FrameBuffer
-from tests.core.people import turned, walking_people
+from tests.core.networks import lean_of
+from tests.core.people import REST, turned, walking_people
 from tests.reference import knn_fill
 
 CPU = ("CPUExecutionProvider",)
-IMPUTERS = ("none", "mean", "linear", "knn")
+IMPUTERS = ("none", "mean", "linear", "knn", "restore")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +52,11 @@ def complete_by_hand(imputer, made, window, cluster):
             xyz.ravel().tolist(), donors.reshape(len(donors), -1).tolist(), n_neighbors=3
         )
         filled = np.array(row).reshape(xyz.shape)
+    elif imputer == "restore":
+        filled = xyz.copy()
+        for person in np.flatnonzero(window.present.any(axis=0)):
+            restored = restore_by_hand(window.xyz[:, person])
+            filled[:, person] = np.where(np.isnan(xyz[:, person]), restored, xyz[:, person])
     else:
         filled = np.where(np.isnan(xyz), np.nanmean(made.donors.astype(float), axis=0), xyz)
     if imputer == "linear":
@@ -58,13 +70,23 @@ def complete_by_hand(imputer, made, window, cluster):
     return filled
 
 
+def restore_by_hand(xyz):
+    """One person (n_frames, 25, 3) as the tiny restorer completes it, in the window's frame."""
+    frame = estimate_body_frame(xyz[:, None])
+    own = to_body_frame(xyz, frame)
+    observed = ~np.isnan(own[..., 0])
+    path, shape = follow_body(np.nan_to_num(own)[None], observed[None], REST.astype(np.float32))
+    return to_camera_frame(path[0][:, None] + shape[0] + lean_of(len(xyz), 25), frame)
+
+
 @pytest.mark.parametrize("imputer", IMPUTERS)
 def test_a_window_is_recognised_as_by_hand(tiny, windows, imputer):
     made = tiny[imputer]
     clusters, labels = set(), set()
     for window in windows:
         (result,) = made.recognizer.recognize([window])
-        assert result.cluster == cluster_by_hand(made, window.xyz)
+        cluster = cluster_by_hand(made, window.xyz) if imputer == "knn" else None
+        assert result.cluster == cluster
         completed = complete_by_hand(imputer, made, window, result.cluster)
         np.testing.assert_allclose(result.filled.xyz, completed, rtol=0, atol=1e-5)
         expected = probabilities_by_hand(made, completed)
@@ -74,7 +96,7 @@ def test_a_window_is_recognised_as_by_hand(tiny, windows, imputer):
         assert result.window is window
         clusters.add(result.cluster)
         labels.add(result.label)
-    assert len(clusters) > 1
+    assert len(clusters) > (imputer == "knn")
     assert len(labels) > 1
 
 
@@ -85,6 +107,7 @@ def test_a_window_is_recognised_as_by_hand(tiny, windows, imputer):
         ("mean", {CellSource.BANK_MEAN}),
         ("linear", {CellSource.LINEAR, CellSource.BANK_MEAN}),
         ("knn", {CellSource.KNN}),
+        ("restore", {CellSource.RESTORED}),
     ],
 )
 def test_the_bundle_says_which_imputer_completes(tiny, windows, imputer, sources):
@@ -108,6 +131,11 @@ def test_a_batch_gives_what_single_windows_give(tiny, windows, imputer):
         np.testing.assert_allclose(single.probabilities, batched.probabilities, atol=1e-6)
         np.testing.assert_allclose(single.filled.xyz, batched.filled.xyz, rtol=0, atol=1e-6)
         np.testing.assert_array_equal(single.filled.source, batched.filled.source)
+        assert (single.filled.error_m is None) == (imputer != "restore")
+        if imputer == "restore":
+            errors = single.filled.error_m, batched.filled.error_m
+            assert errors[0].shape == single.filled.source.shape
+            np.testing.assert_allclose(*errors, rtol=0, atol=1e-6)
         assert batched.window is window
 
 
@@ -130,7 +158,7 @@ def test_large_logits_do_not_overflow(make_bundle, windows):
 
 
 def test_each_network_takes_its_own_stream(make_bundle, windows):
-    made = make_bundle(imputer="none", encoder_stream="motion", classifier_stream="bone")
+    made = make_bundle(imputer="knn", encoder_stream="motion", classifier_stream="bone")
     parents = np.array(
         [1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24, 11]
     )
@@ -138,7 +166,8 @@ def test_each_network_takes_its_own_stream(make_bundle, windows):
         xyz = result.window.xyz
         motion = np.concatenate([np.diff(xyz, axis=0), np.zeros_like(xyz[:1])])
         assert result.cluster == cluster_by_hand(made, motion)
-        expected = probabilities_by_hand(made, xyz - xyz[:, :, parents])
+        completed = result.filled.xyz
+        expected = probabilities_by_hand(made, completed - completed[:, :, parents])
         np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from iospstl_core.bundle import open_bundle
+from iospstl_core.bundle import FORMAT_VERSION, open_bundle
 from iospstl_core.normalize import normalize
 from iospstl_core.pipeline import Recognizer
 from iospstl_core.store import find_occlusion, hide, open_store
@@ -20,11 +20,15 @@ from iospstl_train.data.synthetic import SyntheticSettings, make_recording
 from iospstl_train.training import pretrain as pretrain_module
 
 COMMANDS = ("prepare", "occlude", "pretrain", "impute", "evaluate", "export", "pipeline")
-METHODS = ("none", "random", "mean", "linear", "knn")
+METHODS = ("none", "random", "mean", "linear", "knn", "restore")
+RESTORER = (
+    *("--set", "restorer.steps=60", "--set", "restorer.width=16"),
+    *("--set", "restorer.n_layers=1", "--set", "restorer.batch_size=8"),
+)
 TINY = (
     *("--set", "encoder.widths=[8,16]", "--set", "encoder.strides=[2,2]"),
     *("--set", "encoder.temporal_kernel=3", "--set", "opstl.projector_width=16"),
-    *("--set", "training.batch_size=14", "--set", "linear.epochs=20"),
+    *("--set", "training.batch_size=14", "--set", "linear.epochs=20", *RESTORER),
 )
 ONE_EPOCH = (*TINY, "--set", "training.epochs=1")
 
@@ -69,10 +73,11 @@ def chain(command, root, tmp_path_factory):
         (out / f"{method}.txt").write_text(printed)
     imputed = ("--imputed", out / "knn")
     run("pretrain", *data(root), *imputed, "--out", out / "stage2", *ONE_EPOCH)
-    run(
-        *("export", *data(root), "--occlusion", "realistic", "--stage1", out / "stage1"),
-        *("--stage2", out / "stage2", *imputed, "--out", out / "bundle"),
-    )
+    for name, method in (("bundle", "knn"), ("bundle-restore", "restore")):
+        run(
+            *("export", *data(root), "--occlusion", "realistic", "--stage1", out / "stage1"),
+            *("--stage2", out / "stage2", "--imputed", out / method, "--out", out / name),
+        )
     return out
 
 
@@ -105,7 +110,49 @@ def test_every_imputer_reports_its_error(chain):
         assert manifest["occlusion"] == "realistic"
         errors[method] = manifest["error_mm"]["test"]
         assert f"test {errors[method]:.1f} mm" in (chain / f"{method}.txt").read_text()
-    assert max(errors["knn"], errors["mean"], errors["linear"]) < errors["random"]
+    others = (error for method, error in errors.items() if method not in ("random", "none"))
+    assert max(others) < errors["random"]
+
+
+def test_restore_is_the_default_and_leaves_its_training_beside(command, root, chain, tmp_path):
+    """The training is found again, so that nothing is trained twice; --set starts another one."""
+    impute = (
+        *("impute", *data(root), "--occlusion", "realistic", "--encoder", chain / "stage1"),
+        *("--out", tmp_path / "done"),
+    )
+    trained = chain / "restore-restorer"
+    assert {"restorer.onnx", "restorer.json", "restorer.pt"} == set(list_all(trained))
+    before = (trained / "restorer.onnx").read_bytes()
+    assert command(*impute, "--restorer", trained)[0] == 0
+    assert (trained / "restorer.onnx").read_bytes() == before
+    assert (tmp_path / "done" / "restorer.onnx").read_bytes() == before
+    assert list_all(tmp_path / "done") == list_all(chain / "restore")
+    described = json.loads((trained / "restorer.json").read_text())
+    assert described["settings"]["steps"] == 60  # of the run of the encoder
+    assert described["provenance"]["occlusion"] == "realistic"
+    other = (*impute, "--restorer", trained, "--set", "restorer.steps=61")
+    message = fault(command, *other)
+    assert message.startswith(f"{trained}: holds an imputer that was trained with another setting")
+    assert command(*impute, "--set", "restorer.steps=3")[0] == 0
+    own = json.loads((tmp_path / "done-restorer" / "restorer.json").read_text())
+    assert own["settings"] == {**described["settings"], "steps": 3}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--method", "knn", "--set", "restorer.steps=3"),
+        ("--set", "imputation.n_neighbors=3"),
+        ("--set", "training.stream=bone"),
+    ],
+)
+def test_impute_changes_the_restorer_only(command, root, chain, tmp_path, options):
+    message = fault(
+        *(command, "impute", *data(root), "--occlusion", "realistic"),
+        *("--encoder", chain / "stage1", "--out", tmp_path / "out", *options),
+    )
+    assert message.startswith("--set: impute takes restorer.KEY=VALUE with --method restore only")
+    assert list_all(tmp_path) == []
 
 
 def test_evaluate_leaves_the_accuracy_in_the_run(command, root, chain):
@@ -136,11 +183,13 @@ def test_evaluate_without_imputation(command, root, chain):
         assert out.startswith("linear accuracy: ")
 
 
-def test_exported_bundle_is_as_accurate_as_its_manifest_says(root, chain):
-    bundle = open_bundle(chain / "bundle")
-    assert bundle.settings.imputer == "knn"
+@pytest.mark.parametrize(("name", "imputer"), [("bundle", "knn"), ("bundle-restore", "restore")])
+def test_exported_bundle_is_as_accurate_as_its_manifest_says(root, chain, name, imputer):
+    bundle = open_bundle(chain / name)
+    assert bundle.settings.imputer == imputer
+    assert bundle.restorer_path.exists() == (imputer == "restore")
     assert bundle.settings.training["occlusion"] == "realistic"
-    labels = label_with(chain / "bundle", root)
+    labels = label_with(chain / name, root)
     right = [name_of(root, name) == label for name, label in labels.items()]
     assert np.mean(right) == pytest.approx(bundle.settings.training["linear_accuracy"])
 
@@ -213,7 +262,7 @@ def test_pipeline_leaves_report_pictures_and_bundle(command, root, tmp_path):
     )
     assert (status, lines) == (0, [])
     rows = ("clean", *METHODS)
-    assert [line.split()[0] for line in printed.splitlines()[1:7]] == list(rows)
+    assert [line.split()[0] for line in printed.splitlines()[1:8]] == list(rows)
     assert f"report: {out / 'report.md'}  bundle: {out / 'bundle'}" in printed
     report = json.loads((out / "report.json").read_text())
     assert [row["name"] for row in report["rows"]] == list(rows)
@@ -229,7 +278,13 @@ def test_pipeline_leaves_report_pictures_and_bundle(command, root, tmp_path):
     assert labels == label_with(out / "bundle", root)
     right = [name_of(root, name) == label for name, label in labels.items()]
     accuracy = {row["name"]: row["accuracy"] for row in report["rows"]}
-    assert np.mean(right) == pytest.approx(accuracy["knn"])
+    assert np.mean(right) == pytest.approx(accuracy["restore"])
+    assert open_bundle(out / "bundle").settings.imputer == "restore"
+    restorers = [
+        (folder / "restorer.onnx").read_bytes()
+        for folder in (out / "restorer", out / "bundle", out / "imputed" / "restore")
+    ]
+    assert restorers[0] == restorers[1] == restorers[2]
 
     check_that_steps_take_what_the_pipeline_left(command, root, out)
 
@@ -253,16 +308,16 @@ def name_of(root, name):
 
 
 def check_that_steps_take_what_the_pipeline_left(command, root, out):
-    imputed = ("--imputed", out / "imputed" / "knn")
+    imputed = ("--imputed", out / "imputed" / "restore")
     status, printed, lines = command(
-        "evaluate", *data(root), "--encoder", out / "stage2-knn", *imputed
+        "evaluate", *data(root), "--encoder", out / "stage2-restore", *imputed
     )
     assert status == 0, lines
     report = json.loads((out / "report.json").read_text())
     assert f"linear accuracy: {report['rows'][-1]['accuracy']:.4f} over 42" in printed
     status, _, lines = command(
         *("export", *data(root), "--occlusion", "realistic", "--stage1", out / "stage1-none"),
-        *("--stage2", out / "stage2-knn", *imputed, "--out", out / "second"),
+        *("--stage2", out / "stage2-restore", *imputed, "--out", out / "second"),
     )
     assert status == 0, lines
     first, second = (open_bundle(out / name).settings for name in ("bundle", "second"))
@@ -284,7 +339,7 @@ def test_interrupted_pipeline_goes_on_where_it_stopped(command, root, tmp_path, 
             *("--bundle-row", "linear", "--out", out, *TINY, "--set", "training.epochs=2"),
         )
 
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     trained = []
@@ -527,7 +582,7 @@ def test_wrong_option_of_a_training(command, root, tmp_path, name, options, mess
     ("options", "message"),
     [
         (("--rows", "none,magic"), "rows: expected some of clean, none, random, mean, linear"),
-        (("--rows", "none,mean"), "bundle row: expected one of the rows mean, got 'knn'"),
+        (("--rows", "none,mean"), "bundle row: expected one of the rows mean, got 'restore'"),
         (("--fraction", 1.5), "--fraction: expected 0 <= fraction < 1, got 1.5"),
     ],
 )
@@ -629,8 +684,9 @@ def test_missing_encoder_names_the_command(command, root, tmp_path):
 
 
 def test_changed_byte_in_a_bundle_is_found(command, chain, tmp_path):
-    shutil.copytree(chain / "bundle", tmp_path / "bundle")
-    for name in ("encoder.onnx", "classifier.onnx", "centroids.npy", "bank/donors.npy"):
+    shutil.copytree(chain / "bundle-restore", tmp_path / "bundle")
+    networks = ("encoder.onnx", "classifier.onnx", "restorer.onnx")
+    for name in (*networks, "centroids.npy", "bank/donors.npy"):
         path = tmp_path / "bundle" / name
         content = path.read_bytes()
         middle = len(content) // 2
@@ -644,9 +700,11 @@ def test_changed_byte_in_a_bundle_is_found(command, chain, tmp_path):
 def test_bundle_of_another_version_is_refused(command, chain, tmp_path):
     shutil.copytree(chain / "bundle", tmp_path / "bundle")
     path = tmp_path / "bundle" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 2}))
+    version = FORMAT_VERSION + 1
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": version}))
     message = fault(command, "info", tmp_path / "bundle")
-    assert message.startswith(f"{path}: expected bundle format version 1, got 2; export it again")
+    expected = f"{path}: expected bundle format version {FORMAT_VERSION}, got {version}; export it"
+    assert message.startswith(expected)
 
 
 def test_info_of_nothing(command, tmp_path):

@@ -9,7 +9,7 @@ from std_msgs.msg import Header
 
 from iospstl_core.bundle import open_bundle
 from iospstl_core.errors import BundleError, InputError
-from iospstl_core.normalize import normalize
+from iospstl_core.normalize import normalize, to_camera_frame
 from iospstl_core.pipeline import Recognizer
 from iospstl_core.skeleton import KINECT_V1_20, NTU_25, joint_indices, joint_sources
 from iospstl_ros.engine import Engine
@@ -74,6 +74,42 @@ def test_live_equals_offline_bit_for_bit(parameters, bundle, height_m):
     offline = Recognizer(open_bundle(bundle)).recognize([window])[0]
     assert frame.persons[0].label == offline.label
     assert frame.persons[0].score == offline.score
+
+
+@pytest.fixture(scope="module")
+def restoring(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "restoring"
+    return make_bundle(folder, n_persons=2, imputer="restore")
+
+
+def test_restored_joints_carry_the_confidence_of_the_network(restoring):
+    """And live equals offline, bit for bit, for both people of a window."""
+    near, far = raised_hand(30, 0.4), raised_hand(30, -0.6) + np.float32([1.0, 0.0, 1.0])
+    near[25:, LEGS], far[10:, LEGS[:2]] = np.nan, np.nan
+    far[:, LEGS[2]] = np.nan
+    (frame,) = feed(Engine(RecognizerParameters(bundle=str(restoring))), {1: near, 2: far})
+    window = normalize(np.stack([near, far], axis=1), np.ones((30, 2), dtype=bool))
+    offline = Recognizer(open_bundle(restoring)).recognize([window])[0]
+    persons = sorted(frame.persons, key=lambda person: person.track_id)
+    for column, (person, sequence) in enumerate(zip(persons, (near, far), strict=True)):
+        np.testing.assert_array_equal(person.observed, ~np.isnan(sequence[-1, :, 0]))
+        assert np.isfinite(person.xyz).all()
+        assert (person.confidence[person.observed] == 1).all()
+        hidden = ~person.observed
+        error_m = offline.filled.error_m[-1, column][hidden]
+        np.testing.assert_allclose(person.confidence[hidden], 0.1 / (0.1 + error_m), rtol=1e-6)
+        completed = to_camera_frame(offline.filled.xyz[-1, column], window.frame)
+        np.testing.assert_array_equal(person.xyz[hidden], completed[hidden])
+    short, long = (person.confidence[LEGS[0]] for person in persons)
+    assert short > long > persons[1].confidence[LEGS[2]] > 0
+
+
+def test_other_imputers_know_nothing_of_their_error(parameters):
+    hidden = raised_hand(30, 0.4)
+    hidden[10:, LEGS] = np.nan
+    (frame,) = feed(Engine(parameters), {1: hidden})
+    (person,) = frame.persons
+    np.testing.assert_array_equal(person.confidence, person.observed.astype(np.float32))
 
 
 def test_everybody_has_a_result_and_the_nearest_is_the_most_salient(parameters):

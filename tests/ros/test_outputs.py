@@ -25,7 +25,8 @@ def person(track_id=1, label="wave", score=0.934, z=2.0, unfilled=(), hidden=("H
     observed = np.ones(25, dtype=bool)
     observed[[NTU_25.index(name) for name in (*hidden, *unfilled)]] = False
     xyz[[NTU_25.index(name) for name in unfilled]] = np.nan
-    return PersonResult(track_id, label, score, xyz, observed)
+    confidence = np.where(observed, 1, np.where(np.isnan(xyz[:, 0]), 0, 0.25))
+    return PersonResult(track_id, label, score, xyz, observed, confidence.astype(np.float32))
 
 
 def by_namespace(message):
@@ -50,6 +51,14 @@ def test_imputed_skeletons_keep_header_and_say_what_was_seen():
     np.testing.assert_array_equal(everything, one.xyz)
     seen = read_skeletons(message, NTU_25, 1.0).persons[2**32 - 1]
     np.testing.assert_array_equal(~np.isnan(seen[:, 0]), one.observed)
+
+
+@pytest.mark.parametrize(("min_confidence", "shows"), [(0.2, True), (0.25, True), (0.3, False)])
+def test_imputed_joints_carry_their_confidence(min_confidence, shows):
+    message = imputed_message(FrameResult(ARRIVAL, (person(),)))
+    found = read_skeletons(message, NTU_25, min_confidence).persons[1]
+    assert np.isfinite(found[NTU_25.index("Head"), 0]) == shows
+    assert np.isfinite(np.delete(found, NTU_25.index("Head"), axis=0)).all()
 
 
 def test_markers_show_observed_imputed_bones_and_label():

@@ -131,12 +131,23 @@ def test_a_joint_is_observed_with_all_coordinates_or_not_at_all():
     assert missing.sum() == 9
 
 
-def test_imputed_joints_are_written_with_confidence_0():
+def test_joints_are_written_with_their_confidence():
     xyz = np.ones((25, 3), dtype=np.float32)
-    observed = np.arange(25) < 20
-    cloud = write_skeletons(HEADER, {5: xyz}, NTU_25, {5: observed})
-    found = read_skeletons(cloud, NTU_25, min_confidence=0.5).persons[5]
-    np.testing.assert_array_equal(np.isnan(found[:, 0]), ~observed)
+    confidence = np.linspace(0, 1, 25, dtype=np.float32)
+    cloud = write_skeletons(HEADER, {5: xyz, 2: xyz}, NTU_25, {2: 1 - confidence, 5: confidence})
+    for least in (0.1, 0.5, 0.9):
+        found = read_skeletons(cloud, NTU_25, min_confidence=least).persons
+        np.testing.assert_array_equal(np.isfinite(found[5][:, 0]), confidence >= least)
+        np.testing.assert_array_equal(np.isfinite(found[2][:, 0]), 1 - confidence >= least)
+
+
+def test_without_confidence_what_is_known_has_1_and_the_rest_0():
+    persons = people(ids=(1,))
+    cloud = write_skeletons(HEADER, persons, NTU_25)
+    table = np.frombuffer(bytes(cloud.data), dtype=np.float32).reshape(25, -1)
+    known = ~np.isnan(persons[1][:, 0])
+    assert [field.name for field in cloud.fields][3] == "confidence"
+    np.testing.assert_array_equal(table[:, 3], known.astype(np.float32))
 
 
 @pytest.mark.parametrize(("height", "width"), [(0, 25), (0, 0), (3, 0)])

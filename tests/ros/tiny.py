@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from iospstl_core.bundle import BundleSettings, write_bundle
 from iospstl_core.imputation.bank import build_bank
 from iospstl_core.skeleton import NTU_25
+from tests.core.networks import restorer_network
 
 CLASSES = ("hand up", "hand down", "stand")
 N_FRAMES = 50
@@ -83,5 +84,9 @@ def make_bundle(folder, n_persons=1, **changes):
     }
     bank = build_bank(xyz, np.array([0, 0, 1, 1]), 2)
     centroids = np.random.default_rng(1).normal(size=(2, 8))
-    write_bundle(folder, BundleSettings(**settings), encoder, classifier, centroids, bank)
+    restorer = None
+    if settings["imputer"] == "restore":
+        restorer = restorer_network(NTU_25.joints, NTU_25.rest_m, N_FRAMES)
+    networks = encoder, classifier, centroids, bank, restorer
+    write_bundle(folder, BundleSettings(**settings), *networks)
     return folder

@@ -6,6 +6,7 @@ import yaml
 from iospstl_core.errors import InputError
 from iospstl_train.config import (
     Config,
+    change_config,
     config_from_dict,
     config_to_dict,
     load_config,
@@ -80,6 +81,9 @@ def test_file_may_be_empty(tmp_path):
         ("encoder.temporal_kernel=4", "encoder.temporal_kernel: expected an odd number, got 4$"),
         ("opstl.masked_joints=25", "opstl.masked_joints: expected fewer than the 25 joints"),
         ("opstl.masked_frames=25", "opstl.masked_frames: expected less than half of the 50"),
+        ("restorer.steps=0", "restorer.steps: input should be greater than or equal to 1"),
+        ("restorer.plain_masks=1.1", "restorer.plain_masks: input should be less than or equal"),
+        ("restorer.held_out=1", "restorer.held_out: input should be less than 1"),
         ("realistic.n_objects=[2,1]", "realistic.n_objects: expected 1 <= low <= high <= 10"),
     ],
 )
@@ -96,6 +100,17 @@ def test_encoder_needs_a_block():
 def test_all_faults_are_named_at_once():
     with pytest.raises(InputError, match=r"training.epochs: .*; linear.epochs: "):
         load_config(overrides=["training.epochs=0", "linear.epochs=0"])
+
+
+def test_changed_configuration_keeps_the_rest():
+    config = load_config("small", None, ["restorer.width=32"])
+    changed = change_config(config, ["restorer.steps=60"])
+    assert (changed.restorer.width, changed.restorer.steps) == (32, 60)
+    assert changed.training == config.training
+    assert config.restorer.steps == Config().restorer.steps != 60
+    assert change_config(config, []) == config
+    with pytest.raises(InputError, match=r"--set: restorer: unknown key 'step'; did you mean"):
+        change_config(config, ["restorer.step=60"])
 
 
 @pytest.mark.parametrize("text", ["training.epochs", "epochs=3", "", "=", "training=3"])

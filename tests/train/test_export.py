@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -24,11 +25,12 @@ from iospstl_train.imputing import fit_clusters, impute
 from iospstl_train.models.stgcn import StgcnEncoder
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import PretrainData, pretrain
+from iospstl_train.training.restore import train_restorer
 from tests.train.tiny_training import tiny_config
 
 EPOCH_S = 1.7e9
 """Stamps of a robot: seconds since 1970."""
-IMPUTERS = ("knn", "linear", "mean", "none")
+IMPUTERS = ("knn", "linear", "mean", "none", "restore")
 CONFIG = tiny_config("imputation.n_neighbors=3", "imputation.n_clusters=5")
 
 
@@ -37,6 +39,7 @@ class Trained:
     encoder: StgcnEncoder
     clusters: object
     classifier: Classifier
+    restorer: Path
 
 
 @pytest.fixture(scope="module")
@@ -53,24 +56,27 @@ def trained(windows, tmp_path_factory):
     result = evaluate_linear(
         (features[train], labels[train]), (features[~train], labels[~train]), 14, CONFIG.linear
     )
-    return Trained(encoder, clusters, Classifier(second, result.classifier).eval())
+    restorer = train_restorer(windows, CONFIG.restorer, folder / "restorer")
+    return Trained(encoder, clusters, Classifier(second, result.classifier).eval(), restorer)
 
 
 def make_settings(store, windows, imputer="knn"):
-    return make_bundle_settings(store, windows, imputer, 3, {"seed": 1}, "joint")
+    return make_bundle_settings(store, windows, imputer, CONFIG.imputation, {"seed": 1}, "joint")
 
 
 @pytest.fixture(scope="module")
 def bundles(store, windows, trained, tmp_path_factory):
     """One bundle for each imputer; the networks are the same."""
     root = tmp_path_factory.mktemp("bundles")
-    differences = export_bundle(
-        *(root / "knn", make_settings(store, windows), trained.encoder, trained.classifier),
-        *(trained.clusters, windows.xyz[:8]),
-    )
-    assert max(differences.values()) < 1e-4
+    for imputer, restorer in (("knn", None), ("restore", trained.restorer)):
+        settings = make_settings(store, windows, imputer)
+        differences = export_bundle(
+            *(root / imputer, settings, trained.encoder, trained.classifier),
+            *(trained.clusters, windows.xyz[:8], restorer),
+        )
+        assert max(differences.values()) < 1e-4
     networks = [(root / "knn" / f"{name}.onnx").read_bytes() for name in ("encoder", "classifier")]
-    for imputer in IMPUTERS[1:]:
+    for imputer in IMPUTERS[1:-1]:
         settings = make_settings(store, windows, imputer)
         clusters = trained.clusters
         write_bundle(root / imputer, settings, *networks, clusters.centroids, clusters.bank)
@@ -95,7 +101,7 @@ def receive(store, occlusion, index, window_s):
 def test_live_equals_offline(imputer, store, occlusion, windows, trained, bundles):
     """Frame by frame through the robot's code: windows, clusters, labels are those of training."""
     recognizer = Recognizer(open_bundle(bundles / imputer), ["CPUExecutionProvider"])
-    filled = impute(windows, imputer, trained.clusters, 3)
+    filled = impute(windows, imputer, trained.clusters, 3, restorer=trained.restorer)
     with torch.inference_mode():
         logits, _ = trained.classifier(torch.from_numpy(to_network(filled.xyz)))
     probabilities = logits.softmax(dim=1).numpy()
@@ -111,6 +117,8 @@ def test_live_equals_offline(imputer, store, occlusion, windows, trained, bundle
         assert found.cluster == trained.clusters.assigned[index]
         np.testing.assert_array_equal(found.filled.source, filled.source[index])
         np.testing.assert_allclose(found.filled.xyz, filled.xyz[index], atol=1e-4)
+        if imputer == "restore":
+            np.testing.assert_allclose(found.filled.error_m, filled.error_m[index], atol=1e-4)
         np.testing.assert_allclose(found.probabilities, probabilities[index], atol=1e-4)
         assert found.score == pytest.approx(float(probabilities[index].max()), abs=1e-4)
         got.append(found.label)
@@ -118,8 +126,9 @@ def test_live_equals_offline(imputer, store, occlusion, windows, trained, bundle
     assert len(set(labels)) > 3  # a network that says one thing would prove nothing
 
 
-def test_batches_of_the_robot_change_nothing(store, occlusion, bundles):
-    recognizer = Recognizer(open_bundle(bundles / "knn"), ["CPUExecutionProvider"])
+@pytest.mark.parametrize("imputer", ["knn", "restore"])
+def test_batches_of_the_robot_change_nothing(imputer, store, occlusion, bundles):
+    recognizer = Recognizer(open_bundle(bundles / imputer), ["CPUExecutionProvider"])
     windows = []
     for index in range(5):
         frames = receive(store, occlusion, index, window_s=60)
@@ -129,6 +138,7 @@ def test_batches_of_the_robot_change_nothing(store, occlusion, bundles):
         alone = recognizer.recognize([window])[0]
         assert alone.label == found.label
         np.testing.assert_allclose(alone.probabilities, found.probabilities, atol=1e-5)
+        np.testing.assert_allclose(alone.filled.xyz, found.filled.xyz, atol=1e-5)
     assert recognizer.recognize([]) == []
 
 
@@ -166,6 +176,23 @@ def test_bundle_describes_itself(store, windows, bundles):
     assert settings.layout == NTU_25.name
     assert settings.classes == store.class_names
     assert (settings.n_frames, settings.n_persons, settings.n_neighbors) == (50, 2, 3)
+
+
+def test_the_restorer_goes_along_as_it_was_trained(trained, bundles):
+    assert open_bundle(bundles / "restore").restorer_path.read_bytes() == (
+        trained.restorer.read_bytes()
+    )
+    assert not (bundles / "knn" / "restorer.onnx").exists()
+
+
+def test_a_bundle_that_restores_needs_a_restorer(store, windows, trained, tmp_path):
+    settings = make_settings(store, windows, "restore")
+    with pytest.raises(ValueError, match="restorer_onnx: belongs to the imputer 'restore'"):
+        export_bundle(
+            *(tmp_path / "bundle", settings, trained.encoder, trained.classifier),
+            *(trained.clusters, windows.xyz[:4]),
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_networks_are_plain_onnx_of_free_batch_size(bundles):

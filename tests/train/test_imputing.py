@@ -16,6 +16,8 @@ from iospstl_train.imputing import (
     open_imputed,
     save_imputed,
 )
+from iospstl_train.models.restorer import RestorerSettings
+from iospstl_train.training.restore import train_restorer
 
 SETTINGS = ImputationSettings(n_clusters=4, n_neighbors=3)
 POISON_M = 1e4
@@ -68,8 +70,15 @@ def test_same_seed_same_clusters(windows, embedding, clusters):
     np.testing.assert_array_equal(again.centroids, clusters.centroids)
 
 
+@pytest.fixture(scope="module")
+def restorer(windows, tmp_path_factory):
+    """The network of the method "restore", after a few steps."""
+    settings = RestorerSettings(width=8, n_layers=1, steps=5, batch_size=4)
+    return train_restorer(windows, settings, tmp_path_factory.mktemp("restorers") / "tiny")
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_nothing_leaks_from_the_test_windows(windows, embedding, clusters, method):
+def test_nothing_leaks_from_the_test_windows(windows, embedding, clusters, restorer, method):
     """With poisoned test windows and embeddings the training set is completed as before."""
     test = windows.is_test
     poisoned_xyz = windows.xyz.copy()
@@ -83,13 +92,16 @@ def test_nothing_leaks_from_the_test_windows(windows, embedding, clusters, metho
     assert np.abs(np.asarray(after.bank.donors, dtype=np.float32)).max() < 10
 
     train = windows.is_train
-    expected = impute(_rows(windows, train), method, _assign(clusters, train), 3)
-    got = impute(poisoned, method, after, 3)
+    expected = impute(
+        _rows(windows, train), method, _assign(clusters, train), 3, restorer=restorer
+    )
+    got = impute(poisoned, method, after, 3, restorer=restorer)
     if method != "random":  # its draws go on over the test windows
         np.testing.assert_allclose(got.xyz[train], expected.xyz, atol=1e-5)
     filled = ~np.isin(got.source, (CellSource.OBSERVED, CellSource.ABSENT, CellSource.UNFILLED))
-    values = got.xyz[filled & (got.source != CellSource.LINEAR)]
-    assert method == "none" or len(values)
+    own = (CellSource.LINEAR, CellSource.RESTORED)  # from what the window itself shows
+    values = got.xyz[filled & ~np.isin(got.source, own)]
+    assert method in ("none", "restore") or len(values)
     assert np.abs(values).max(initial=0) < 10  # what test windows get is from training ones
 
 
@@ -106,8 +118,10 @@ def _assign(clusters, rows):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_was_observed_stays_and_what_is_absent_stays_absent(windows, clusters, method):
-    filled = impute(windows, method, clusters, 3)
+def test_what_was_observed_stays_and_what_is_absent_stays_absent(
+    windows, clusters, restorer, method
+):
+    filled = impute(windows, method, clusters, 3, restorer=restorer)
     observed = ~np.isnan(windows.xyz[..., 0])
     assert filled.xyz[observed].tobytes() == windows.xyz[observed].tobytes()
     assert np.isnan(filled.xyz[~windows.present]).all()
@@ -135,14 +149,17 @@ def test_donors_are_those_of_the_own_cluster(windows, embedding, clusters):
     assert (own_moved.xyz[from_donors] > before.xyz[from_donors] + 4).all()
 
 
-def test_knn_is_nearer_to_the_truth_than_chance(windows, clusters):
+def test_knn_is_nearer_to_the_truth_than_chance(windows, clusters, restorer):
+    filled = {
+        method: impute(windows, method, clusters, 3, restorer=restorer) for method in METHODS
+    }
     error = {
-        method: imputation_error_mm(windows, impute(windows, method, clusters, 3), windows.is_test)
-        for method in METHODS
+        method: imputation_error_mm(windows, filled[method], windows.is_test) for method in METHODS
     }
     assert error["knn"] < error["mean"] < error["random"]
     assert error["linear"] < error["random"]
     assert error["knn"] < error["none"]
+    assert error["restore"] < error["random"]
 
 
 def test_random_depends_on_its_seed(windows, clusters):
@@ -152,8 +169,14 @@ def test_random_depends_on_its_seed(windows, clusters):
 
 
 def test_unknown_method_names_the_known(windows, clusters):
-    with pytest.raises(InputError, match="expected one of none, random, mean, linear, knn, got"):
+    known = "none, random, mean, linear, knn, restore, and .*, got 'magic'"
+    with pytest.raises(InputError, match=f"method: expected one of {known}"):
         impute(windows, "magic", clusters, 3)
+
+
+def test_restore_needs_a_trained_restorer(windows, clusters):
+    with pytest.raises(InputError, match="for restore a trained restorer, got 'restore'"):
+        impute(windows, "restore", clusters, 3)
 
 
 def tiny_windows():
@@ -209,6 +232,34 @@ def test_round_trip(saved, clusters):
         expected = getattr(clusters.bank, name)
         np.testing.assert_array_equal(getattr(opened_clusters.bank, name), expected)
     assert manifest == {"method": "knn", "n_neighbors": 3}
+
+
+@pytest.fixture
+def saved_restored(windows, clusters, restorer, tmp_path):
+    filled = impute(windows, "restore", clusters, 3, restorer=restorer)
+    save_imputed(tmp_path / "restore", filled, clusters, {"method": "restore"}, restorer)
+    return filled, tmp_path / "restore"
+
+
+def test_round_trip_with_expected_errors_and_restorer(saved_restored, saved, restorer):
+    filled, folder = saved_restored
+    opened, _, _ = open_imputed(folder)
+    np.testing.assert_array_equal(opened.error_m, filled.error_m)
+    np.testing.assert_array_equal(opened.xyz, filled.xyz)
+    assert (folder / "restorer.onnx").read_bytes() == restorer.read_bytes()
+    _, other = saved
+    assert open_imputed(other)[0].error_m is None
+    assert {path.name for path in folder.iterdir()} - {path.name for path in other.iterdir()} == {
+        "error_m.npy",
+        "restorer.onnx",
+    }
+
+
+def test_truncated_errors_are_refused(saved_restored):
+    _, folder = saved_restored
+    os.truncate(folder / "error_m.npy", 130)
+    with pytest.raises(InputError, match=r"expected completed windows, got: .*; impute again"):
+        open_imputed(folder)
 
 
 @pytest.mark.parametrize("name", ["xyz.npy", "assigned.npy", "bank/donors.npy"])

@@ -73,6 +73,32 @@ def test_findings_say_so_when_knn_loses():
     ]
 
 
+RESTORE = row("restore", 80.0, 0.85, observed=60, restored=38, bank_mean=2)
+
+
+def test_restore_is_compared_with_everything_else():
+    findings = describe_findings((*ROWS, RESTORE))
+    assert findings[0] == "restore has the lowest error on hidden joints: 80.0 mm."
+    assert findings[6:13] == [
+        "In accuracy, restore beats none: 85.0 % against 80.0 %, 5.0 points more.",
+        "In accuracy, restore beats linear: 85.0 % against 84.0 %, 1.0 points more.",
+        "In accuracy, restore beats mean: 85.0 % against 81.0 %, 4.0 points more.",
+        "In accuracy, restore does NOT beat knn: 85.0 % against 86.0 %, 1.0 points less.",
+        "In error, restore beats linear: 80.0 mm against 100.0 mm, 20 % less.",
+        "In error, restore beats mean: 80.0 mm against 150.0 mm, 47 % less.",
+        "In error, restore beats knn: 80.0 mm against 88.0 mm, 9.1 % less.",
+    ]
+    assert findings[1:6] == describe_findings(ROWS)[1:6]
+    assert len(findings) == 14
+    assert RESTORE.fallback_frac == pytest.approx(0.05)
+
+
+def test_without_knn_restore_is_compared_with_the_others():
+    findings = describe_findings((NONE, LINEAR, RESTORE))
+    assert [line.split()[2] for line in findings[1:]] == ["restore"] * 3
+    assert not any("knn" in line for line in findings)
+
+
 def test_what_rounds_to_the_same_figure_is_a_tie():
     same = row("knn", 100.01, 0.84002, knn=40)
     assert describe_findings((CLEAN, NONE, LINEAR, same)) == [
@@ -162,6 +188,9 @@ def test_report_shows_everything(tmp_path: Path):
     ):
         assert line in text
     assert all(f"- **{r.name}**: " in text for r in ROWS)
+    write_report(path, dataclasses.replace(REPORT, rows=(*ROWS, RESTORE)))
+    assert "| restore | 80.0 | 85.0 | 5.0 |" in path.read_text(encoding="utf-8")
+    assert "- **restore**: a network" in path.read_text(encoding="utf-8")
     settings = text.split("```yaml\n")[1].split("```")[0]
     assert yaml.safe_load(settings) == dict(REPORT.settings)
 

@@ -16,6 +16,10 @@ SETTINGS = (
     "training.warmup_epochs=1",
     "training.batch_size=14",
     "linear.epochs=20",
+    "restorer.width=16",
+    "restorer.n_layers=1",
+    "restorer.steps=20",
+    "restorer.batch_size=8",
 )
 
 
