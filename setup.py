@@ -34,6 +34,7 @@ TRAIN = [
     "tqdm",
     "trimesh",
 ]
+DASK = ["dask", "distributed"]
 TEST = ["onnx", "pytest<9", "pytest-timeout"]  # pytest 9 breaks the plugin of launch_testing
 
 
@@ -52,7 +53,7 @@ def files(folder, pattern):
 setup(
     distclass=WithData,
     name=PACKAGE,
-    version="0.1.0",
+    version="0.2.0",
     description="Skeleton-based action recognition under occlusion: toolkit and ROS 2 node",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -84,10 +85,10 @@ setup(
     extras_require={
         "train": TRAIN,
         "ros": ROS,
-        "dask": ["dask", "distributed"],
+        "dask": DASK,
         "baselines": ["pypots"],
         "test": TEST,  # by this name `colcon test` knows that there are tests
-        "dev": [*TEST, "mypy", "ruff", "types-PyYAML", "types-tqdm"],
+        "dev": [*TEST, *DASK, "mypy", "ruff", "types-PyYAML", "types-tqdm"],
     },
     zip_safe=False,
 )

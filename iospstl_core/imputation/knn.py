@@ -33,10 +33,12 @@ _MAX_ROWS = 256
 class ClusterKnnImputer:
     """Fill windows from the training windows of their cluster.
 
-    Gives what scikit-learn's ``KNNImputer(n_neighbors, weights="distance")`` gives that is fitted
-    on the donors of the cluster, to within 1e-5 m, but for two cases. A cell that no donor of the
-    cluster has gets the mean of the bank (0 in scikit-learn). Where donors at the same distance
-    compete for the last place, the first one in the bank gets it (any in scikit-learn).
+    Gives what scikit-learn's ``KNNImputer(n_neighbors, weights="distance")`` gives, to within
+    1e-5 m, if it is fitted on the donors of the cluster and works in double precision (in single
+    it takes the wrong one of two donors that are about as near). There are two exceptions. A cell
+    that no donor of the cluster has gets the mean of the bank (0 in scikit-learn). Where donors
+    at the same distance compete for the last place, the first one in the bank gets it (any in
+    scikit-learn).
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ class ClusterKnnImputer:
         Donors averaged for each cell, weighted by inverse distance.
     max_open_clusters : int, default=8
         Clusters kept in memory in single precision, the latest used ones. Each person in it
-        takes ``28 * n_donors * n_frames * n_joints`` bytes at most: 22 MB for 670 donors of 50
+        takes ``21 * n_donors * n_frames * n_joints`` bytes at most: 18 MB for 670 donors of 50
         frames and 25 joints. Of a person who was never in a window nothing is kept.
     nprobe : int, default=1
         Clusters of each window, whose donors are pooled as if they were one cluster.

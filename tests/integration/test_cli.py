@@ -631,7 +631,7 @@ def test_run_is_not_written_over_something_else(command, root, chain, out):
 def test_run_with_other_settings_is_not_resumed(command, root, chain):
     options = ("--out", chain / "stage1", "--resume", *TINY, "--occlusion", "realistic")
     message = fault(command, "pretrain", *data(root), *options)
-    assert message.startswith(f"{chain / 'stage1'}: was started with another config; resume with")
+    assert message.startswith(f"{chain / 'stage1'}: was started with another config.training;")
 
 
 def test_results_do_not_replace_a_run(command, root, chain):

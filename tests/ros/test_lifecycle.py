@@ -94,7 +94,7 @@ def damage_byte(folder):
 
 def change_version(folder):
     path = folder / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 99'))
 
 
 def remove_model(folder):
@@ -105,7 +105,7 @@ def remove_model(folder):
     ("damage", "cause"),
     [
         (damage_byte, r"donors\.npy: its content differs"),
-        (change_version, "expected bundle format version 1, got 99"),
+        (change_version, "expected bundle format version 2, got 99"),
         (remove_model, r"classifier\.onnx: listed in the bundle's manifest, but missing"),
     ],
 )

@@ -152,7 +152,7 @@ def test_run_is_not_overwritten(finished, data):
 @pytest.mark.parametrize(
     ("key", "changes"),
     [
-        ("config", {"config": tiny_config("training.epochs=5")}),
+        ("config.training", {"config": tiny_config("training.epochs=5", "encoder.dropout=0.3")}),
         ("seed", {"seed": 2}),
         ("provenance", {"provenance": {"dataset": "ntu60"}}),
     ],
@@ -163,6 +163,13 @@ def test_other_run_is_not_resumed(finished, data, key, changes):
     with pytest.raises(InputError, match=f"was started with another {key}; resume with"):
         pretrain(data, folder=finished, resume=True, **arguments)
     assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+
+
+def test_settings_that_pretraining_does_not_read_may_change(finished, data):
+    config = tiny_config(
+        "training.epochs=4", "encoder.dropout=0.3", "restorer.steps=7", "linear.epochs=3"
+    )
+    pretrain(data, config, finished, resume=True, provenance={"dataset": "synthetic"})
 
 
 def damage(content):
