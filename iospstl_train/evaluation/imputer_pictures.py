@@ -35,6 +35,7 @@ IntArray = NDArray[np.int64]
 PANEL_IN, LEFT_IN, TOP_IN, BOTTOM_IN = 2.1, 1.7, 0.7, 0.4
 MAX_LINE_LENGTH = 20
 RANDOM_SHARE = 0.4
+NEW_LINE = "\n"
 LEFT_ARM = ("ElbowLeft", "WristLeft", "HandLeft", "HandTipLeft", "ThumbLeft")
 LEGS = tuple(f"{joint}{side}" for side in ("Left", "Right") for joint in ("Knee", "Ankle", "Foot"))
 SEEN, COMPLETED, TRUTH = range(3)  # rows of a scene
@@ -118,8 +119,10 @@ def draw_examples(
 
 
 def choose_frame(windows: WindowSet, row: int) -> int:
-    """Return the frame of a window with most hidden joints, the first of several."""
-    return int(windows.hidden[row].sum(axis=(1, 2)).argmax())
+    """Return the frame of a window with most hidden joints, the middle one of several."""
+    n_hidden = windows.hidden[row].sum(axis=(1, 2))
+    frames = np.flatnonzero(n_hidden == n_hidden.max())
+    return int(frames[len(frames) // 2])
 
 
 def _describe_rows(windows: WindowSet, kinds: Sequence[str] | None) -> list[str]:
@@ -127,7 +130,7 @@ def _describe_rows(windows: WindowSet, kinds: Sequence[str] | None) -> list[str]
     names = kinds or [""] * len(windows.xyz)
     return [
         f"{fill(windows.class_names[windows.label[row]], MAX_LINE_LENGTH)}\n"
-        f"{names[row]}{': ' if names[row] else ''}{share:.0%} hidden\n"
+        f"{names[row]}{NEW_LINE if names[row] else ''}{share:.0%} hidden\n"
         f"frame {choose_frame(windows, row) + 1} of {windows.xyz.shape[1]}"
         for row, share in enumerate(hidden_share(windows))
     ]

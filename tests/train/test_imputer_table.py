@@ -10,6 +10,7 @@ from PIL import Image
 
 from iospstl_core.errors import InputError
 from iospstl_core.imputation.fill import CellSource
+from iospstl_core.skeleton import NTU_25
 from iospstl_core.store import open_store
 from iospstl_train.baselines.low_rank import LowRankSettings
 from iospstl_train.cli import main
@@ -17,7 +18,12 @@ from iospstl_train.cli_table import parse_settings
 from iospstl_train.evaluation.imputer_curves import CurvePoint, draw_curves, hide_test_windows
 from iospstl_train.evaluation.imputer_metrics import hidden_share, take
 from iospstl_train.evaluation.imputer_options import TableOptions
-from iospstl_train.evaluation.imputer_pictures import choose_examples, choose_frame, draw_examples
+from iospstl_train.evaluation.imputer_pictures import (
+    choose_examples,
+    choose_frame,
+    draw_examples,
+    vary_occlusion,
+)
 from iospstl_train.evaluation.imputer_report import describe_won_back, summarize, write_table
 from iospstl_train.evaluation.imputer_rows import ROWS, BaselineSettings, Row, fit_through_impute
 from iospstl_train.evaluation.imputer_table import ImputerTable, TableResults, probe_accuracy
@@ -302,6 +308,25 @@ def test_the_frame_with_most_hidden_joints_is_shown(windows):
     example.xyz[0, 5, 0, :2] = np.nan
     example.xyz[0, 7] = np.nan
     assert choose_frame(example, 0) == 7
+    example.xyz[0, 8:10] = np.nan
+    assert choose_frame(example, 0) == 8
+
+
+def test_examples_are_occluded_in_different_ways(windows):
+    examples = take(windows, choose_examples(windows, 5))
+    varied, kinds = vary_occlusion(examples)
+    assert kinds == ["as recorded", "random cells", "left arm", "legs", "a third of the time"]
+    np.testing.assert_array_equal(varied.xyz[0], examples.xyz[0])
+    known = ~np.isnan(examples.truth[..., 0])
+    np.testing.assert_array_equal(varied.hidden[2:], known[2:] & np.isnan(varied.xyz[2:, ..., 0]))
+    arm, legs, third = varied.hidden[2].any((0, 1)), varied.hidden[3].any((0, 1)), varied.hidden[4]
+    assert arm[NTU_25.index("HandLeft")]
+    assert not arm[NTU_25.index("HandRight")]
+    assert legs[[NTU_25.index(name) for name in ("KneeLeft", "FootRight")]].all()
+    assert not legs[NTU_25.index("Head")]
+    assert third[20].any()
+    assert not third[[0, 15, 33, 49]].any()
+    assert 0.35 < varied.hidden[1].sum() / known[1].sum() < 0.45
 
 
 def test_more_curves_than_colors_can_be_drawn(tmp_path):
