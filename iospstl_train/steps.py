@@ -236,6 +236,8 @@ def run_export(options: argparse.Namespace) -> list[str]:
     sample = windows.xyz[windows.is_test][:64]
     classifier = Classifier(stage2, result.classifier)
     restorer = options.imputed / RESTORER if manifest["method"] == "restore" else None
+    if restorer is not None and not restorer.is_file():
+        raise InputError(f"{restorer}: expected a restorer, got none; impute again")
     differences = export_bundle(
         options.out, settings, stage1, classifier, clusters, sample, restorer
     )
