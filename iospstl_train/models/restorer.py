@@ -167,7 +167,7 @@ class Restorer(nn.Module):
 
     def _smooth(self, values: Tensor) -> Tensor:
         """Average over neighbouring frames: bodies have mass, (n, t, v, 3)."""
-        margin = len(self.kernel) // 2
+        margin = _MARGIN_FRAMES
         first, last = values[:, :1], values[:, -1:]
         padded = torch.cat([first] * margin + [values] + [last] * margin, dim=1)
         n_frames = values.shape[1]
