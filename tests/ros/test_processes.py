@@ -59,8 +59,8 @@ def test_the_live_chain_says_what_the_offline_chain_says(
     )
     assert check.wait(timeout=60) == 0, check.log.read_text()
     assert player.wait(timeout=10) == 0, player.log.read_text()
-    lines = check.log.read_text().splitlines()
-    assert lines[-2:] == [
+    lines = check.log.read_text().splitlines()  # rclpy may complain of its own shutdown after them
+    assert [line for line in lines if line.startswith("live ")][-2:] == [
         "live equals offline in 6 of 6 windows",
         "live accuracy: 1.000 (offline: 1.000) over 6 windows",
     ]
