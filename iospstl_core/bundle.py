@@ -137,10 +137,16 @@ def open_bundle(folder: Path) -> Bundle:
         remedy.
     """
     settings = _read_settings(folder)
+    centroids = np.load(folder / CENTROIDS, allow_pickle=False)
+    if settings.nprobe > len(centroids):
+        raise BundleError(
+            f"{folder / MANIFEST}: nprobe: expected at most {len(centroids)}, the number of "
+            f"clusters, got {settings.nprobe}; export it again with 'iospstl-train export'"
+        )
     return Bundle(
         folder=folder,
         settings=settings,
-        centroids=np.load(folder / CENTROIDS, allow_pickle=False),
+        centroids=centroids,
         bank=open_bank(folder / BANK),
     )
 

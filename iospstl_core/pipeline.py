@@ -78,10 +78,10 @@ class Recognizer:
         self.settings = bundle.settings
         self._bank = bundle.bank
         self._centroids = bundle.centroids
-        self._encoder = OnnxModel(bundle.encoder_path, providers, require_gpu, n_threads)
         self._classifier = OnnxModel(bundle.classifier_path, providers, require_gpu, n_threads)
         if bundle.settings.imputer == "knn":
             settings = bundle.settings
+            self._encoder = OnnxModel(bundle.encoder_path, providers, require_gpu, n_threads)
             self._knn = ClusterKnnImputer(
                 bundle.bank,
                 settings.n_neighbors,

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from iospstl_core.files import new_folder
+from iospstl_core.imputation import knn
 from iospstl_core.imputation.bank import FILES, ImputationBank, open_bank
 from iospstl_core.imputation.fill import Filled
 from iospstl_core.imputation.knn import N_NEIGHBORS, ClusterKnnImputer
@@ -33,8 +34,8 @@ IntArray = NDArray[np.int64]
 Array = NDArray[Any]
 Clusters = tuple[int, ...]
 
-MAX_ROWS = 512
-"""Windows of a task, as many as the imputer compares at once."""
+MAX_ROWS = 2 * knn.MAX_ROWS
+"""Windows of a task; whole rounds of the imputer, so that its results stay the same bytes."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
+from iospstl_core.bundle import RESTORER
 from iospstl_core.errors import InputError
 from iospstl_core.files import new_folder, read_json, write_json
 from iospstl_core.imputation.bank import (
@@ -33,7 +34,6 @@ from iospstl_core.session import OnnxModel
 from iospstl_train.cluster_fill import fill_clusters
 from iospstl_train.config import ImputationSettings
 from iospstl_train.data.windows import WindowSet
-from iospstl_train.training.restore import RESTORER
 
 FloatArray = NDArray[np.float32]
 
@@ -75,9 +75,19 @@ def fit_clusters(
     settings : ImputationSettings
     seed : int
         Of k-means.
+
+    Raises
+    ------
+    InputError
+        If a window is to have more clusters than there are.
     """
     n_train = int(windows.is_train.sum())
     n_clusters = min(settings.n_clusters or len(windows.class_names), n_train)
+    if settings.nprobe > n_clusters:
+        raise InputError(
+            f"imputation.nprobe: expected at most {n_clusters}, the number of clusters, got "
+            f"{settings.nprobe}; lower it or raise imputation.n_clusters"
+        )
     fitted = KMeans(n_clusters, max_iter=settings.max_iter, n_init=1, random_state=seed)
     fitted.fit(embedding[windows.is_train])
     centroids = fitted.cluster_centers_.astype(np.float32)
@@ -86,7 +96,7 @@ def fit_clusters(
     return Clusters(
         centroids,
         build_bank(windows.xyz[train], donor_cluster, n_clusters),
-        nearest_cluster(embedding, centroids, min(settings.nprobe, n_clusters)),
+        nearest_cluster(embedding, centroids, settings.nprobe),
         settings.max_donors or None,
     )
 

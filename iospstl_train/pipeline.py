@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +254,7 @@ def _impute_and_train(
             **run.provenance,
             "split": options.split or next(iter(options.store.splits)),
             "method": method,
-            "n_neighbors": n_neighbors,
+            "imputation": asdict(options.config.imputation),
             "error_mm": error_mm,
         }
         save_imputed(options.out / "imputed" / method, filled, clusters, manifest, restorer)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 
+from iospstl_core.bundle import RESTORER
 from iospstl_core.errors import InputError
 from iospstl_core.files import read_json, write_json
 from iospstl_core.store import Store, find_occlusion
-from iospstl_train.config import Config, change_config, load_config
+from iospstl_train.config import Config, ImputationSettings, change_config, load_config
 from iospstl_train.data.store import find_store
 from iospstl_train.data.windows import WindowSet, load_windows
 from iospstl_train.evaluation.linear import evaluate_encoder
@@ -36,7 +37,7 @@ from iospstl_train.models.restorer import RestorerSettings
 from iospstl_train.pipeline import PipelineOptions, run_pipeline
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import RUN_FILE, PretrainData, load_encoder, pretrain
-from iospstl_train.training.restore import RESTORER, train_restorer
+from iospstl_train.training.restore import train_restorer
 
 _DASK_TIMEOUT_S = 15
 
@@ -108,6 +109,7 @@ def _check_out(folder: Path, marker: str) -> None:
 def run_impute(options: argparse.Namespace) -> list[str]:
     """Embed with a stage-1 encoder, cluster, complete, and report the error."""
     _check_out(options.out, "assigned.npy")
+    _check_workers(options)
     _, windows, provenance = load_data(options)
     encoder, config = load_encoder(options.encoder)
     settings = _restorer_settings(config, options)
@@ -133,7 +135,7 @@ def run_impute(options: argparse.Namespace) -> list[str]:
     manifest = {
         **provenance,
         "method": options.method,
-        "n_neighbors": n_neighbors,
+        "imputation": asdict(config.imputation),
         "encoder": str(options.encoder),
         "error_mm": errors,
         "cells": filled.counts(),
@@ -148,6 +150,19 @@ def run_impute(options: argparse.Namespace) -> list[str]:
             for name, error in errors.items()
         ),
     ]
+
+
+def _check_workers(options: argparse.Namespace) -> None:
+    """Refuse workers that would have nothing to do, or that there cannot be."""
+    if options.workers == 0 or options.workers < -1:
+        raise InputError(
+            f"--workers: expected a number from 1 on, or -1 for all cores, got {options.workers}"
+        )
+    if options.method != "knn" and (options.workers != 1 or options.dask):
+        raise InputError(
+            "--workers and --dask: expected --method knn, the only one that has work for them, "
+            f"got {options.method}; leave them out"
+        )
 
 
 def _restorer_settings(config: Config, options: argparse.Namespace) -> RestorerSettings:
@@ -228,7 +243,7 @@ def run_export(options: argparse.Namespace) -> list[str]:
         store,
         windows,
         manifest["method"],
-        stage1_config.imputation,
+        _imputation_settings(options.imputed, manifest),
         training,
         stage2_config.training.stream,
     )
@@ -242,6 +257,17 @@ def run_export(options: argparse.Namespace) -> list[str]:
         options.out, settings, stage1, classifier, clusters, sample, restorer
     )
     return [describe_differences(options.out, differences)]
+
+
+def _imputation_settings(folder: Path, manifest: dict[str, Any]) -> ImputationSettings:
+    """Return the settings that windows were completed with: the robot's must be the same."""
+    try:
+        return ImputationSettings(**manifest["imputation"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / 'manifest.json'}: imputation: expected the settings that completed these "
+            f"windows, got {manifest.get('imputation')}; impute again"
+        ) from error
 
 
 def run_pipeline_command(options: argparse.Namespace) -> list[str]:

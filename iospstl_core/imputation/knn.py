@@ -26,7 +26,7 @@ Clusters = tuple[int, ...]
 N_NEIGHBORS = 5
 """Donors averaged for each cell (paper, section IV)."""
 
-_MAX_ROWS = 256
+MAX_ROWS = 256
 """Windows compared at once with the donors of their cluster."""
 
 
@@ -122,8 +122,8 @@ class ClusterKnnImputer:
         for number, name in enumerate(names):
             rows = np.flatnonzero(group.reshape(-1) == number)
             clusters = tuple(int(index) for index in np.unique(name))
-            for start in range(0, len(rows), _MAX_ROWS):
-                self._fill_rows(filled, source, rows[start : start + _MAX_ROWS], clusters)
+            for start in range(0, len(rows), MAX_ROWS):
+                self._fill_rows(filled, source, rows[start : start + MAX_ROWS], clusters)
         fill_from_mean(filled, source, self.bank.mean, CellSource.BANK_MEAN)
         fill_from_mean(filled, source, self.bank.joint_mean, CellSource.JOINT_MEAN)
         return Filled(filled, source)

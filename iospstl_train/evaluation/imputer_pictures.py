@@ -35,7 +35,6 @@ IntArray = NDArray[np.int64]
 PANEL_IN, LEFT_IN, TOP_IN, BOTTOM_IN = 2.1, 1.7, 0.7, 0.4
 MAX_LINE_LENGTH = 20
 RANDOM_SHARE = 0.4
-NEW_LINE = "\n"
 LEFT_ARM = ("ElbowLeft", "WristLeft", "HandLeft", "HandTipLeft", "ThumbLeft")
 LEGS = tuple(f"{joint}{side}" for side in ("Left", "Right") for joint in ("Knee", "Ankle", "Foot"))
 SEEN, COMPLETED, TRUTH = range(3)  # rows of a scene
@@ -127,13 +126,16 @@ def choose_frame(windows: WindowSet, row: int) -> int:
 
 def _describe_rows(windows: WindowSet, kinds: Sequence[str] | None) -> list[str]:
     """Class, kind of occlusion, hidden share and frame of each window."""
-    names = kinds or [""] * len(windows.xyz)
-    return [
-        f"{fill(windows.class_names[windows.label[row]], MAX_LINE_LENGTH)}\n"
-        f"{names[row]}{NEW_LINE if names[row] else ''}{share:.0%} hidden\n"
-        f"frame {choose_frame(windows, row) + 1} of {windows.xyz.shape[1]}"
-        for row, share in enumerate(hidden_share(windows))
-    ]
+    descriptions = []
+    for row, share in enumerate(hidden_share(windows)):
+        lines = [
+            fill(windows.class_names[windows.label[row]], MAX_LINE_LENGTH),
+            *([kinds[row]] if kinds else []),
+            f"{share:.0%} hidden",
+            f"frame {choose_frame(windows, row) + 1} of {windows.xyz.shape[1]}",
+        ]
+        descriptions.append("\n".join(lines))
+    return descriptions
 
 
 def _draw_row(

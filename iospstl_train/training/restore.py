@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from iospstl_core.bundle import RESTORER
 from iospstl_core.errors import InputError
 from iospstl_core.files import new_file, read_json, write_json
 from iospstl_core.imputation.bank import nan_mean
@@ -35,7 +36,6 @@ from iospstl_train.training.pretrain import command_line, find_device, package_v
 
 FloatArray = NDArray[np.float32]
 
-RESTORER = "restorer.onnx"
 OUTPUTS = ["xyz", "error_m"]
 COVERAGE_FACTORS = (0.5, 1.0, 2.0, 3.0)
 

@@ -216,6 +216,17 @@ def test_a_setting_that_nothing_can_run_with_is_refused(folder, key, value):
     assert key in message
 
 
+def test_more_clusters_a_window_than_there_are_is_refused(tmp_path):
+    write(tmp_path / "all", nprobe=3)
+    assert open_bundle(tmp_path / "all").settings.nprobe == 3
+    folder = tmp_path / "more"
+    write(folder, nprobe=4)
+    assert refusal(folder) == (
+        f"{folder / 'manifest.json'}: nprobe: expected at most 3, the number of clusters, got 4; "
+        "export it again with 'iospstl-train export'"
+    )
+
+
 @pytest.mark.parametrize("key", ["size", "sha256"])
 def test_an_entry_without_size_or_hash_is_refused(folder, key):
     edit_manifest(folder, lambda manifest: manifest["files"]["encoder.onnx"].pop(key))

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from iospstl_core import pipeline
 from iospstl_core.imputation.body_path import follow_body
 from iospstl_core.imputation.fill import CellSource
+from iospstl_core.imputation.knn import ClusterKnnImputer
 from iospstl_core.normalize import (
     estimate_body_frame,
     normalize,
@@ -30,9 +32,14 @@ def tiny(make_bundle):
     return made
 
 
-def cluster_by_hand(made, xyz):
+def clusters_by_hand(made, xyz):
+    """All clusters, the nearest first."""
     embedding = np.einsum("tmvc,ctvmk->k", np.nan_to_num(xyz), made.encoder)
-    return int(np.linalg.norm(made.centroids - embedding, axis=1).argmin())
+    return np.linalg.norm(made.centroids - embedding, axis=1).argsort()
+
+
+def cluster_by_hand(made, xyz):
+    return int(clusters_by_hand(made, xyz)[0])
 
 
 def probabilities_by_hand(made, completed):
@@ -137,6 +144,43 @@ def test_a_batch_gives_what_single_windows_give(tiny, windows, imputer):
             assert errors[0].shape == single.filled.source.shape
             np.testing.assert_allclose(*errors, rtol=0, atol=1e-6)
         assert batched.window is window
+
+
+def test_only_knn_opens_the_encoder(tiny, monkeypatch):
+    """It is the larger network, and no other imputer asks for a cluster."""
+    opened = []
+
+    class Recorded(pipeline.OnnxModel):
+        def __init__(self, path, *rest):
+            opened.append(path.name)
+            super().__init__(path, *rest)
+
+    monkeypatch.setattr(pipeline, "OnnxModel", Recorded)
+    others = {"knn": ["encoder.onnx"], "restore": ["restorer.onnx"]}
+    for imputer in IMPUTERS:
+        opened.clear()
+        Recognizer(tiny[imputer].bundle, CPU)
+        assert sorted(opened) == ["classifier.onnx", *others.get(imputer, [])]
+
+
+def test_donors_are_pooled_and_left_out_as_the_bundle_says(make_bundle, windows):
+    """Three of the ten donors of each of the two nearest clusters."""
+    made = make_bundle(nprobe=2, max_donors=3)
+    xyz, present = (
+        np.stack([getattr(each, name) for each in windows]) for name in ("xyz", "present")
+    )
+    nearest = np.stack([clusters_by_hand(made, window.xyz)[:2] for window in windows])
+    expected = ClusterKnnImputer(made.bundle.bank, 3, nprobe=2, max_donors=3).fill(
+        xyz, present, nearest
+    )
+    results = Recognizer(made.bundle, CPU).recognize(windows)
+    got = np.stack([result.filled.xyz for result in results])
+    np.testing.assert_array_equal(got, expected.xyz)
+    assert [result.cluster for result in results] == nearest[:, 0].tolist()
+    for nprobe, max_donors in ((1, 3), (2, None)):
+        imputer = ClusterKnnImputer(made.bundle.bank, 3, nprobe=nprobe, max_donors=max_donors)
+        other = imputer.fill(xyz, present, nearest[:, :nprobe])
+        assert not np.array_equal(other.xyz, got, equal_nan=True)
 
 
 def test_no_windows_give_no_results(tiny):

@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -155,6 +157,27 @@ def test_impute_changes_the_restorer_only(command, root, chain, tmp_path, option
     assert list_all(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("knn", "--workers", 0), "expected a number from 1 on, or -1 for all cores, got 0"),
+        (("knn", "--workers", -2), "expected a number from 1 on, or -1 for all cores, got -2"),
+        (("restore", "--workers", 2), "expected --method knn, .*, got restore; leave them out"),
+        (("restore", "--workers", -1), "expected --method knn, .*, got restore; leave them out"),
+        (("linear", "--dask", "tcp://a:1"), "expected --method knn, .*, got linear; leave them"),
+    ],
+)
+def test_workers_that_have_nothing_to_do_are_refused(
+    command, root, chain, tmp_path, options, message
+):
+    got = fault(
+        *(command, "impute", *data(root), "--occlusion", "realistic"),
+        *("--encoder", chain / "stage1", "--out", tmp_path / "out", "--method", *options),
+    )
+    assert re.match(f"--workers.*: {message}", got)
+    assert list_all(tmp_path) == []
+
+
 def test_evaluate_leaves_the_accuracy_in_the_run(command, root, chain):
     arguments = (
         "evaluate",
@@ -206,6 +229,48 @@ def test_info_describes_what_commands_leave(command, chain, name, start):
     status, out, lines = command("info", chain / name)
     assert (status, lines) == (0, [])
     assert out.startswith(start)
+
+
+@pytest.fixture
+def export_knn(command, root, chain, tmp_path):
+    """Copy of the windows that KNN completed, and the arguments that export them."""
+    folder = shutil.copytree(chain / "knn", tmp_path / "knn")
+    return folder, (
+        *("export", *data(root), "--occlusion", "realistic", "--stage1", chain / "stage1"),
+        *("--stage2", chain / "stage2", "--imputed", folder, "--out", tmp_path / "bundle"),
+    )
+
+
+def edit_manifest(folder, **changes):
+    """Write values of a manifest, or take keys out that are to be None."""
+    path = folder / "manifest.json"
+    manifest = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in manifest.items() if v is not None}))
+
+
+def test_export_takes_the_settings_that_windows_were_completed_with(command, chain, export_knn):
+    """Not those of the stage-1 encoder's run, which may have been another one."""
+    folder, export = export_knn
+    imputation = json.loads((folder / "manifest.json").read_text())["imputation"]
+    run = json.loads((chain / "stage1" / "run.json").read_text())
+    assert imputation == run["config"]["imputation"]
+    changed = {"n_neighbors": 2, "nprobe": 3, "max_donors": 4}
+    assert not imputation.items() & changed.items()
+    edit_manifest(folder, imputation={**imputation, **changed})
+    assert command(*export)[0] == 0
+    settings = open_bundle(folder.with_name("bundle")).settings
+    assert (settings.n_neighbors, settings.nprobe, settings.max_donors) == (2, 3, 4)
+
+
+@pytest.mark.parametrize("imputation", [None, {"n_neighbours": 3}])
+def test_export_without_those_settings_says_impute_again(command, export_knn, imputation):
+    folder, export = export_knn
+    edit_manifest(folder, imputation=imputation)
+    assert fault(command, *export) == (
+        f"{folder / 'manifest.json'}: imputation: expected the settings that completed these "
+        f"windows, got {imputation}; impute again"
+    )
+    assert not folder.with_name("bundle").exists()
 
 
 def test_info_describes_a_store(command, root):
@@ -321,9 +386,7 @@ def check_that_steps_take_what_the_pipeline_left(command, root, out):
     )
     assert status == 0, lines
     first, second = (open_bundle(out / name).settings for name in ("bundle", "second"))
-    assert (first.imputer, first.classes, first.window_s) == (
-        *(second.imputer, second.classes, second.window_s),
-    )
+    assert replace(first, training={}) == replace(second, training={})
 
 
 def read_weights(folder):

@@ -101,8 +101,8 @@ def test_two_processes_give_the_same(many, on_disk, expected, tmp_path, shared_d
 
 
 def test_parts_of_a_cluster_are_those_of_the_imputer(many, monkeypatch):
-    assert cluster_fill.MAX_ROWS % knn._MAX_ROWS == 0
-    monkeypatch.setattr(knn, "_MAX_ROWS", 8)
+    assert cluster_fill.MAX_ROWS % knn.MAX_ROWS == 0
+    monkeypatch.setattr(knn, "MAX_ROWS", 8)
     for max_rows in (8, 16):
         assert_equal(fill(many, max_rows=max_rows), all_at_once(many))
 

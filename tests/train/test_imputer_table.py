@@ -3,9 +3,11 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from textwrap import fill
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from iospstl_core.errors import InputError
@@ -300,6 +302,19 @@ def test_examples_are_spread_over_the_hidden_shares(windows, tmp_path):
             sizes.append(image.size)
     assert sizes[0][0] < sizes[1][0]
     assert sizes[0][1] == sizes[1][1]
+
+
+def test_examples_are_described(windows, tmp_path, monkeypatch):
+    """Class, kind of occlusion if one is given, hidden share and frame, a line each."""
+    labels = []
+    monkeypatch.setattr(Axes, "set_ylabel", lambda _, text, **__: labels.append(text))
+    example = take(windows, choose_examples(windows, 1))
+    name = fill(example.class_names[example.label[0]], 20)
+    share = f"{hidden_share(example)[0]:.0%} hidden"
+    frame = f"frame {choose_frame(example, 0) + 1} of 50"
+    for kinds in (None, ["legs"]):
+        draw_examples(tmp_path / "e.png", example, {"linear": example.truth}, kinds)
+    assert labels == ["\n".join((name, *kind, share, frame)) for kind in ((), ("legs",))]
 
 
 def test_the_frame_with_most_hidden_joints_is_shown(windows):

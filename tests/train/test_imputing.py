@@ -65,6 +65,16 @@ def test_as_many_clusters_as_classes_or_as_wanted_or_as_sequences(
     assert fit_clusters(windows, embedding, settings).bank.n_clusters == expected
 
 
+def test_a_window_cannot_have_more_clusters_than_there_are(windows, embedding):
+    every = fit_clusters(windows, embedding, replace(SETTINGS, nprobe=4))
+    np.testing.assert_array_equal(np.sort(every.assigned, axis=1), [range(4)] * len(windows.xyz))
+    expected = "imputation.nprobe: expected at most {}, the number of clusters, got {}; lower it"
+    with pytest.raises(InputError, match=expected.format(4, 5)):
+        fit_clusters(windows, embedding, replace(SETTINGS, nprobe=5))
+    with pytest.raises(InputError, match=expected.format(28, 29)):  # as many as sequences
+        fit_clusters(windows, embedding, ImputationSettings(n_clusters=200, nprobe=29))
+
+
 def test_same_seed_same_clusters(windows, embedding, clusters):
     again = fit_clusters(windows, embedding, SETTINGS)
     np.testing.assert_array_equal(again.centroids, clusters.centroids)
