@@ -120,8 +120,10 @@ class RestoreImputer:
         """
         filled, source = start_fill(xyz, present)
         error_m = np.where(source == CellSource.OBSERVED, 0, np.nan).astype(np.float32)
-        seen = ~np.isnan(xyz[:, :, :, self._joints, 0])
-        window, person = np.nonzero(seen.any(axis=(1, 3)))
+        cells = source[:, :, :, self._joints]
+        is_seen = (cells == CellSource.OBSERVED).any(axis=(1, 3))
+        has_gaps = (cells == CellSource.UNFILLED).any(axis=(1, 3))
+        window, person = np.nonzero(is_seen & has_gaps)  # who shows everything costs nothing
         for start in range(0, len(window), _BATCH):
             rows = slice(start, start + _BATCH)
             self._fill_persons(filled, source, error_m, window[rows], person[rows])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from iospstl_core.window import FrameBuffer
+from iospstl_core.skeleton import NTU_25
+from iospstl_core.window import FrameBuffer, _facing
 
 STEP_S = 0.1
 
@@ -79,9 +80,59 @@ def test_the_nearest_people_share_the_window():
     assert buffer.window(2, 2).track_ids == (2, 4)
 
 
-def test_the_newest_frame_says_who_is_near():
-    buffer = fed({1: at(0), 2: at(1), 3: at(9)}, {1: at(0), 2: at(9), 3: at(1)})
+def test_who_is_near_on_average_is_near():
+    buffer = fed(*[{1: at(0), 2: at(1), 3: at(9)}] * 3, {1: at(0), 2: at(9), 3: at(1)})
+    assert buffer.window(1, 2).track_ids == (1, 2)
+    buffer = fed({1: at(0), 2: at(1), 3: at(9)}, *[{1: at(0), 2: at(9), 3: at(1)}] * 3)
     assert buffer.window(1, 2).track_ids == (1, 3)
+
+
+def test_pairs_are_of_two():
+    """Who is nearest to somebody else's companion stays alone."""
+    buffer = fed({1: at(0), 2: at(1), 3: at(2.5), 4: at(9)})
+    assert buffer.groups(2) == {1: (1, 2), 2: (1, 2), 3: (3, 4), 4: (3, 4)}
+    assert buffer.groups(1) == {1: (1,), 2: (2,), 3: (3,), 4: (4,)}
+    buffer.max_pair_distance_m = 2.0
+    assert buffer.groups(2) == {1: (1, 2), 2: (1, 2), 3: (3,), 4: (4,)}
+    assert buffer.groups(3)[2] == (1, 2, 3)
+
+
+def standing(x_m, facing):
+    """A person at x who looks along the x axis, in the direction +1 or -1."""
+    xyz = np.array(NTU_25.rest_m, dtype=np.float32)
+    xyz[:, 2], xyz[:, 0] = facing * xyz[:, 0], 0
+    return xyz + np.float32([x_m, 0, 2])
+
+
+def test_a_pair_that_looks_at_each_other_counts_as_nearer():
+    look_right, look_left = standing(0, +1), standing(1.2, -1)
+    behind = standing(-1.0, -1)
+    buffer = fed({1: look_right, 2: look_left, 3: behind})
+    assert buffer.groups(2) == {1: (1, 2), 2: (1, 2), 3: (3,)}
+    buffer = fed({1: standing(0, -1), 2: look_left, 3: standing(-1.0, +1)})
+    assert buffer.groups(2)[1] == (1, 3)
+
+
+def test_facing_is_forward():
+    np.testing.assert_allclose(_facing(np.float32(NTU_25.rest_m)), [0, 0, -0.52], atol=1e-6)
+    assert _facing(standing(0, +1))[0] > 0
+    assert _facing(standing(0, -1))[0] < 0
+    assert _facing(np.full((25, 3), np.nan, np.float32)) is None
+
+
+def test_a_companion_who_just_left_stays_in_the_window():
+    buffer = fed([1, 2], [1, 2], [1], timeout_s=0.25)
+    assert values(buffer.window(1, 2), 1) == [0, 1, None]
+    buffer = fed([1, 2], [1, 2], [1], [1], [1], timeout_s=0.25)
+    assert buffer.window(1, 2).track_ids == (1,)
+
+
+def test_people_with_the_same_window_share_it():
+    buffer = fed([1, 2], [1, 2, 3], [1, 2, 3])
+    windows = buffer.windows({1, 2, 3, 9}, 2)
+    assert windows.keys() == {1, 2, 3}
+    assert windows[1] is windows[2]
+    assert windows[3].track_ids == (3,)
 
 
 def test_people_equally_near_go_by_their_ids():

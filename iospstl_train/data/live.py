@@ -1,0 +1,233 @@
+"""What a robot would see of recorded clips: one after another, with pauses in between.
+
+A clip of a dataset begins and ends with its action. Live, a window ends somewhere in the middle of
+an action, begins in whatever was before it, or holds no action at all. A classifier that is to
+work live learns from such windows too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from iospstl_core.normalize import N_FRAMES, normalize
+from iospstl_core.skeleton import NTU_25, map_joints
+from iospstl_core.store import Occlusion, Store, hide
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+NO_CLIP = -1
+JOIN_S = 0.4
+"""Way from the last pose of a clip to the first pose of the next one."""
+PAUSE_S = (0.5, 1.5)
+"""Shortest and longest time that a person stands still before a clip."""
+_SWAY_M = 0.003
+_FIRST_PROGRESS = 0.5
+"""From here on a window that ends in an action is a window of that action."""
+_AFTER_PAUSE_S = 0.5
+_MIN_FRAMES = 2
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recorded sequence.
+
+    Attributes
+    ----------
+    xyz : ndarray of shape (n_frames, n_persons, 25, 3), float32
+        Metres, camera frame; NaN where not observed.
+    present : ndarray of shape (n_frames, n_persons), bool
+    """
+
+    xyz: FloatArray
+    present: BoolArray
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Clips one after another.
+
+    Attributes
+    ----------
+    xyz, present
+        As of `Clip`, for all frames.
+    clip : ndarray of shape (n_frames,), int64
+        Index of the clip that a frame belongs to; `NO_CLIP` in pauses and on the way.
+    progress : ndarray of shape (n_frames,), float64
+        From above 0 to 1 over a clip; 0 outside.
+    """
+
+    xyz: FloatArray
+    present: BoolArray
+    clip: IntArray
+    progress: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LiveWindowSet:
+    """Normalised windows as a robot would see them.
+
+    Attributes
+    ----------
+    xyz : ndarray of shape (n, n_frames, n_persons, 25, 3), float32
+        Body frame; NaN where not observed.
+    present : ndarray of shape (n, n_frames, n_persons), bool
+    sequence : ndarray of shape (n,), int64
+        Sequence of the store that was going on when the window ended, or that came next.
+    label : ndarray of shape (n,), int64
+        Its class, `NO_CLIP` where the window ended in a pause.
+    """
+
+    xyz: FloatArray
+    present: BoolArray
+    sequence: IntArray
+    label: IntArray
+
+
+def read_clip(store: Store, index: int, occlusion: Occlusion | None) -> Clip:
+    """Return one sequence of a store in the joints of the models, without frames of nobody."""
+    xyz, present = store.sequence(index)
+    if occlusion is not None:
+        xyz = hide(xyz, occlusion.hidden[store.frames(index)])
+    there = present.any(axis=1)
+    return Clip(map_joints(xyz[there], store.layout, NTU_25)[0], present[there])
+
+
+def join_clips(clips: Sequence[Clip], fps: float, rng: Generator) -> Stream:
+    """Let one person, or one group, do all clips in order.
+
+    Before each clip they go to its first pose and hold it; clips are moved along the floor so that
+    each begins where the last one ended. What is hidden in the first pose is hidden in the pause.
+
+    Parameters
+    ----------
+    clips : sequence of Clip
+        With the same number of person slots.
+    fps : float
+    rng : Generator
+        Of the lengths of pauses, and of a sway of some millimetres.
+    """
+    parts: list[tuple[FloatArray, BoolArray, int]] = []
+    for number, clip in enumerate(clips):
+        if not len(clip.xyz):
+            continue
+        xyz = clip.xyz
+        n_pause = max(round(rng.uniform(*PAUSE_S) * fps), 1)
+        if parts:
+            last_xyz, last_present, _ = parts[-1]
+            xyz = xyz + (_floor_place(last_xyz[::-1]) - _floor_place(xyz))
+            way = _way(last_xyz[-1], xyz[0], round(JOIN_S * fps))
+            there = np.repeat((last_present[-1] & clip.present[0])[None], len(way), axis=0)
+            parts.append((way, there, NO_CLIP))
+        hold = np.repeat(xyz[:1], n_pause, axis=0)
+        hold = hold + rng.normal(0, _SWAY_M, hold.shape).astype(np.float32)
+        parts.append((hold, np.repeat(clip.present[:1], n_pause, axis=0), NO_CLIP))
+        parts.append((xyz, clip.present, number))
+    present = np.concatenate([there for _, there, _ in parts])
+    xyz = np.concatenate([part for part, _, _ in parts])
+    return Stream(
+        xyz=np.where(present[..., None, None], xyz, np.float32(np.nan)),
+        present=present,
+        clip=np.concatenate([np.full(len(part), number) for part, _, number in parts]),
+        progress=np.concatenate([_progress(len(part), number) for part, _, number in parts]),
+    )
+
+
+def _way(first: FloatArray, last: FloatArray, n_frames: int) -> FloatArray:
+    """Poses between two (n_persons, 25, 3), without these; NaN where either is."""
+    weight = np.linspace(0, 1, n_frames + 2, dtype=np.float32)[1:-1, None, None, None]
+    return (1 - weight) * first + weight * last
+
+
+def _progress(n_frames: int, number: int) -> NDArray[np.float64]:
+    if number == NO_CLIP:
+        return np.zeros(n_frames)
+    return np.arange(1, n_frames + 1) / n_frames
+
+
+def _floor_place(xyz: FloatArray) -> FloatArray:
+    """Where people (n_frames, n_persons, 25, 3) stand, height 0, in the first frame of them."""
+    for frame in xyz:
+        seen = frame[~np.isnan(frame[..., 0])]
+        if len(seen):
+            x, _, z = seen.mean(axis=0)
+            return np.float32([x, 0, z])
+    return np.zeros(3, dtype=np.float32)
+
+
+def cut_window(stream: Stream, end: int, n_source: int) -> tuple[FloatArray, BoolArray]:
+    """Return at most `n_source` frames that end with frame `end`, as the robot's window would.
+
+    It begins with the first frame that shows the first person; where that one is absent now,
+    with the first that shows anybody.
+    """
+    rows = slice(max(end - n_source + 1, 0), end + 1)
+    present = stream.present[rows]
+    column = present[:, 0] if present[-1, 0] else present.any(axis=1)
+    start = int(column.argmax())
+    return stream.xyz[rows][start:], present[start:]
+
+
+def live_windows(
+    store: Store,
+    occlusion: Occlusion | None,
+    sequences: IntArray,
+    window_s: float,
+    n_actions: int,
+    n_pauses: int,
+    seed: int,
+) -> LiveWindowSet:
+    """Draw windows from a stream of some sequences of a store.
+
+    Parameters
+    ----------
+    store : Store
+    occlusion : Occlusion, optional
+        Cells to hide.
+    sequences : ndarray of int64
+        Which ones; streamed in random order, at most `n_actions` of them.
+    window_s : float
+        Length of a window.
+    n_actions, n_pauses : int
+        Windows that end in the second half of an action, and in a pause or on the way to the next
+        one; at most, and without repetition.
+    seed : int
+        Of order, pauses and draws.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(sequences)[:n_actions]
+    clips = [read_clip(store, int(index), occlusion) for index in order]
+    stream = join_clips(clips, store.fps, rng)
+    frame = np.arange(len(stream.clip))
+    actions = np.flatnonzero(stream.progress > _FIRST_PROGRESS)
+    pauses = np.flatnonzero((stream.clip == NO_CLIP) & (frame > _AFTER_PAUSE_S * store.fps))
+    ends = np.concatenate(
+        [
+            rng.permutation(actions)[:n_actions],
+            rng.permutation(pauses)[:n_pauses],
+        ]
+    )
+    ends = ends[stream.present[ends].any(axis=1) & (ends >= _MIN_FRAMES)]
+    n_source = round(window_s * store.fps) + 1  # frames span the time: one more than steps
+    shape = (len(ends), N_FRAMES, store.n_persons, NTU_25.n_joints, 3)
+    xyz = np.full(shape, np.nan, dtype=np.float32)
+    present = np.zeros(shape[:3], dtype=bool)
+    for row, end in enumerate(ends):
+        window = normalize(*cut_window(stream, int(end), n_source), N_FRAMES)
+        xyz[row], present[row] = window.xyz, window.present
+    now = stream.clip[ends]
+    label = np.where(now == NO_CLIP, NO_CLIP, store.label[order[now]])
+    return LiveWindowSet(xyz, present, order[_next_clip(stream.clip)[ends]], label)
+
+
+def _next_clip(clip: IntArray) -> IntArray:
+    """Return for every frame the clip that is going on, or the next one."""
+    row = np.where(clip == NO_CLIP, len(clip), np.arange(len(clip)))
+    following = np.minimum.accumulate(row[::-1])[::-1]
+    return clip[np.minimum(following, len(clip) - 1)]
