@@ -1,5 +1,6 @@
 """Distribution `iospstl_ros`: pip makes a wheel of it, colcon an ament_python package."""
 
+import sys
 from pathlib import Path
 
 from setuptools import Distribution, find_packages, setup
@@ -7,6 +8,9 @@ from setuptools import Distribution, find_packages, setup
 HERE = Path(__file__).resolve().parent  # `colcon build --symlink-install` runs a link to this file
 PACKAGE = "iospstl_ros"
 PACKAGES = ("iospstl_core", "iospstl_train", "iospstl_ros")
+
+# `colcon build` runs `setup.py install` or `setup.py develop`; pip runs neither.
+BY_COLCON = not {"install", "develop"}.isdisjoint(sys.argv)
 
 # The wheels of ONNX Runtime for GPUs, and those of ROS 2, exist for this platform only.
 X86_LINUX = "sys_platform == 'linux' and platform_machine == 'x86_64'"
@@ -17,6 +21,7 @@ ROS = [
     f"ros-sensor-msgs<5.4; {X86_LINUX}",
     f"ros-visualization-msgs<5.4; {X86_LINUX}",
     f"ros-diagnostic-msgs<5.4; {X86_LINUX}",
+    f"ros-std-srvs<5.4; {X86_LINUX}",
 ]
 TRAIN = [
     "annotated-types",
@@ -35,6 +40,7 @@ TRAIN = [
     "trimesh",
 ]
 DASK = ["dask", "distributed"]
+BAGS = ["pyyaml", "rosbags>=0.11.9", "tqdm"]
 TEST = ["onnx", "pytest<9", "pytest-timeout"]  # pytest 9 breaks the plugin of launch_testing
 
 
@@ -67,7 +73,10 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
         (f"share/{PACKAGE}/launch", files("launch", "*.launch.py")),
         (f"share/{PACKAGE}/config", files("config", "*.yaml")),
-        (f"lib/{PACKAGE}", files("scripts", "iospstl-*")),
+        (f"share/{PACKAGE}/config/joint_maps", files("config/joint_maps", "*.yaml")),
+        (f"share/{PACKAGE}/rviz", files("rviz", "*.rviz")),
+        # colcon puts the commands themselves there; links to these would take their place.
+        *([] if BY_COLCON else [(f"lib/{PACKAGE}", files("scripts", "iospstl-*"))]),
     ],
     entry_points={
         "console_scripts": [
@@ -81,14 +90,16 @@ setup(
         "numpy>=1.26",
         f"onnxruntime-gpu; {X86_LINUX}",  # runs on the CPU too
         "onnxruntime; sys_platform != 'linux' or platform_machine != 'x86_64'",
+        "pyyaml",  # joint maps
     ],
     extras_require={
         "train": TRAIN,
         "ros": ROS,
         "dask": DASK,
+        "bags": BAGS,  # label-bag and the player's bags, on a machine without ROS too
         "baselines": ["pypots"],
         "test": TEST,  # by this name `colcon test` knows that there are tests
-        "dev": [*TEST, *DASK, "mypy", "ruff", "types-PyYAML", "types-tqdm"],
+        "dev": [*TEST, *DASK, "hypothesis", *BAGS, "mypy", "ruff", "types-PyYAML", "types-tqdm"],
     },
     zip_safe=False,
 )

@@ -4,11 +4,6 @@ import contextlib
 import io
 
 import pytest
-import torch
-
-from iospstl_train.cli import main
-
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +12,11 @@ def command():
 
     Progress bars are left out of the faults.
     """
+    import torch  # not a requirement of the robot, whose tests in this folder run without
+
+    from iospstl_train.cli import main
+
+    torch.set_num_threads(1)
 
     def run(*arguments):
         out, err = io.StringIO(), io.StringIO()

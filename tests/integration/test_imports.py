@@ -33,7 +33,7 @@ LIGHT = frozenset({"iospstl_core", "numpy", *sys.stdlib_module_names})
 
 ALLOWED = {
     "iospstl_core": LIGHT | {"faiss", "onnxruntime"},
-    "iospstl_ros": LIGHT | ROS_MODULES | {"iospstl_ros"},
+    "iospstl_ros": LIGHT | ROS_MODULES | {"iospstl_ros", "rosbags", "tqdm", "yaml"},
 }
 FORBIDDEN = {"iospstl_train": ROS_MODULES | {"iospstl_ros"}}
 

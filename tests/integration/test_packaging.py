@@ -1,7 +1,9 @@
 """What pip and colcon install: everything that is there, and nothing that is not."""
 
 import ast
+import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -17,8 +19,11 @@ PACKAGES = ("iospstl_core", "iospstl_train", "iospstl_ros")
 
 
 @pytest.fixture
-def distribution(monkeypatch):
-    """The arguments that setup.py gives to setuptools; setuptools itself is not needed."""
+def run_setup(monkeypatch):
+    """A function that runs setup.py with a command and returns what it gives to setuptools.
+
+    setuptools itself is not needed.
+    """
     given = {}
     setuptools = types.ModuleType("setuptools")
     setuptools.setup = given.update
@@ -26,8 +31,19 @@ def distribution(monkeypatch):
     setuptools.Distribution = object
     monkeypatch.setitem(sys.modules, "setuptools", setuptools)
     monkeypatch.chdir(ROOT)
-    runpy.run_path("setup.py")
-    return given
+
+    def run(command):
+        monkeypatch.setattr(sys, "argv", ["setup.py", command])
+        runpy.run_path("setup.py")
+        return given
+
+    return run
+
+
+@pytest.fixture
+def distribution(run_setup):
+    """What setup.py gives to setuptools when pip runs it."""
+    return run_setup("bdist_wheel")
 
 
 def package_files():
@@ -38,10 +54,18 @@ def package_files():
                 yield package, path.relative_to(ROOT / package)
 
 
+def data_folders():
+    """The folders whose files are installed as they are, those inside them too."""
+    tops = [ROOT / name for name in ("launch", "config", "rviz")]
+    inside = [path for top in tops for path in top.rglob("*") if path.name != "__pycache__"]
+    folders = [path for path in [*tops, *inside] if path.is_dir()]
+    return [path.relative_to(ROOT).as_posix() for path in folders]
+
+
 def test_data_files_hold_every_launch_and_config_file(distribution):
     installed = dict(distribution["data_files"])
 
-    for folder in ("launch", "config"):
+    for folder in ("launch", "config", "config/joint_maps"):
         there = {path.as_posix() for path in Path(folder).iterdir() if path.is_file()}
         assert there
         assert set(installed[f"share/iospstl_ros/{folder}"]) == there
@@ -80,21 +104,49 @@ def test_package_xml_agrees_with_setup(distribution):
     assert root.findtext("export/build_type") == "ament_python"
 
 
-def test_package_xml_names_every_ros_module_that_is_imported():
-    root = ElementTree.parse(ROOT / "package.xml").getroot()
-    declared = {element.text for element in root.findall("exec_depend")}
-    others = {*PACKAGES, "numpy", *sys.stdlib_module_names}
+def declared_dependencies(kind="exec_depend"):
+    return [element.text for element in ElementTree.parse(ROOT / "package.xml").iter(kind)]
+
+
+def parsed_ros_files():
     files = [*(ROOT / "iospstl_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
+    return [ast.parse(path.read_text(encoding="utf-8")) for path in files]
 
-    imported = set()
-    for path in files:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                imported.add(node.module.partition(".")[0])
 
-    assert imported - others - declared == set()
+def imported_at_once(tree):
+    """Packages that importing a module needs, whatever is used of it later."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.partition(".")[0]
+
+
+def imported_where_installed(tree):
+    """Packages that the node asks for by name, and does without where they are missing."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "optional_messages":
+            yield node.args[0].value.partition(".")[0]
+
+
+def test_package_xml_names_every_module_that_is_imported():
+    keys = {"numpy": "python3-numpy", "yaml": "python3-yaml"}
+    imported = {
+        keys.get(name, name) for tree in parsed_ros_files() for name in imported_at_once(tree)
+    }
+    others = {*PACKAGES, *sys.stdlib_module_names}
+    assert imported - others - {*declared_dependencies()} == set()
+
+
+def test_package_xml_names_what_the_node_can_do_without():
+    names = {name for tree in parsed_ros_files() for name in imported_where_installed(tree)}
+    assert names >= {"std_srvs", "vision_msgs"}
+    assert names - {*declared_dependencies()} == set()
+
+
+def test_package_xml_names_nothing_twice():
+    names = declared_dependencies()
+    assert sorted(set(names)) == sorted(names)
 
 
 def test_console_scripts_name_functions_that_exist(distribution):
@@ -119,6 +171,16 @@ def test_every_node_has_a_command_that_ros2_run_finds(distribution):
     assert nodes == node_commands()
 
 
+@pytest.mark.parametrize("command", ["install", "develop"])
+def test_colcon_installs_the_commands_themselves_and_nothing_over_them(run_setup, command):
+    # setup.cfg names that folder: links to scripts/ would take the place of the commands there.
+    by_pip = dict(run_setup("bdist_wheel")["data_files"])
+    by_colcon = dict(run_setup(command)["data_files"])
+
+    assert set(by_pip) - set(by_colcon) == {"lib/iospstl_ros"}
+    assert set(by_colcon) <= set(by_pip)
+
+
 @pytest.mark.parametrize("name", node_commands())
 def test_command_of_a_node_starts_the_one_that_pip_made(name, tmp_path):
     texts = {
@@ -139,3 +201,38 @@ def test_command_of_a_node_starts_the_one_that_pip_made(name, tmp_path):
 @pytest.mark.parametrize("name", node_commands())
 def test_command_of_a_node_is_executable(name):
     assert os.access(ROOT / "scripts" / name, os.X_OK)
+
+
+def test_image_holds_what_package_xml_names():
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE)
+    packages = {name.replace("-", "_") for name in re.findall(r"ros-jazzy-(\S+) ", text)}
+    (start,) = re.findall(r"^CMD (.*)$", text, re.MULTILINE)
+    base = re.findall(r"^FROM (\S+)", text, re.MULTILINE)[0]
+
+    assert base == "ros:jazzy-ros-base"
+    assert packages == {"vision_msgs"} < {*declared_dependencies()}
+    assert all((ROOT / path).exists() for path in copied)
+    assert (ROOT / "launch" / json.loads(start)[3]).is_file()
+    assert re.search(r"^USER robot$", text, re.MULTILINE)
+
+
+def test_entrypoint_of_the_image_finds_ros_and_the_recognizer(tmp_path):
+    path = ROOT / "docker" / "entrypoint"
+    assert os.access(path, os.X_OK)
+    script = path.read_text().replace("/opt/ros", str(tmp_path))
+    (tmp_path / "jazzy").mkdir()
+    ros = 'export AMENT_PREFIX_PATH=/ros PATH="/ros/bin:$PATH"; test "$*" = --\n'
+    (tmp_path / "jazzy" / "setup.bash").write_text(ros)
+    environment = {"ROS_DISTRO": "jazzy", "VIRTUAL_ENV": "/venv", "PATH": os.environ["PATH"]}
+    show = 'printf "%s\\n" "$AMENT_PREFIX_PATH" "${PATH%%:/ros/bin*}" "$@"'
+
+    done = subprocess.run(
+        ["bash", "-c", script, "entrypoint", "bash", "-c", show, "shell", "two words", "a:=b"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == ["/venv:/ros", "/venv/bin", "two words", "a:=b"]
