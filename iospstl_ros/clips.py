@@ -14,7 +14,7 @@ from iospstl_core.random_cells import hide_random_cells
 from iospstl_core.skeleton import SkeletonLayout, joint_indices
 from iospstl_core.skeleton_file import read_skeleton_file
 from iospstl_core.store import Occlusion, Store, hide
-from iospstl_ros.pointcloud import BoolArray, FloatArray
+from iospstl_ros.frames import BoolArray, FloatArray
 
 SIDE_STEP_M = 1.0
 """Distance between sequences that play at the same time."""

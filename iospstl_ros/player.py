@@ -1,4 +1,4 @@
-"""The player: a recorded store, or one ``.skeleton`` file, as a live topic of skeletons."""
+"""The player: a store, a ``.skeleton`` file or a bag as live topics; or as a bag, without ROS."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import rclpy
-from builtin_interfaces.msg import Time
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import PointCloud2
-from std_msgs.msg import Header
 
 from iospstl_core.errors import InputError
 from iospstl_core.skeleton import NTU_25, SkeletonLayout, joint_indices
 from iospstl_core.store import find_occlusion, open_store
+from iospstl_ros.adapters.pointcloud import write_skeletons
+from iospstl_ros.bag_messages import message_classes
+from iospstl_ros.bags import new_bag, standard_types
 from iospstl_ros.clips import (
     Clip,
     Take,
@@ -31,12 +26,17 @@ from iospstl_ros.clips import (
     skeleton_clip,
     store_clips,
 )
-from iospstl_ros.command_line import EXIT_OK, run_until_signal
-from iospstl_ros.pointcloud import write_skeletons
 
+PROGRAM = "iospstl-player"
 DEFAULT_RATE_HZ = 30.0
-_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
-_MATCH_S = 0.5
+DEFAULT_TOPIC = "skeletons"
+
+_OF_STORES = ("occlusion", "split", "sequences", "limit")
+_OF_BAGS = ("bag_topic", "speed", "restamp")
+_NOT_OF_BAGS = (
+    *_OF_STORES,
+    *("hide_joints", "hide_cells", "subset", "rate", "persons", "frame_id", "truth", "to_bag"),
+)
 
 
 @dataclass(frozen=True)
@@ -63,76 +63,41 @@ def frame_stamps(start_ns: int, n_frames: int, rate_hz: float) -> list[int]:
     return [start_ns + round(index * 1_000_000_000 / rate_hz) for index in range(n_frames)]
 
 
-class Player(Node):  # type: ignore[misc]
-    """Publishes takes frame by frame.
-
-    Owns the publisher and an executor that serves the node between frames.
-
-    Parameters
-    ----------
-    topic, frame_id : str
-    **kwargs
-        As of `rclpy.node.Node`.
-    """
-
-    def __init__(self, topic: str, frame_id: str, **kwargs: Any) -> None:
-        super().__init__("player", **kwargs)
-        self._frame_id = frame_id
-        self._publisher = self.create_publisher(PointCloud2, topic, _QOS)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self)
-
-    def wait_for_subscriber(self, timeout_s: float) -> None:
-        """Return once somebody listens; raise InputError when nobody comes."""
-        deadline = time.monotonic() + timeout_s
-        while self._publisher.get_subscription_count() == 0:
-            if time.monotonic() > deadline:
-                raise InputError(
-                    f"wait: expected a subscriber of {self._publisher.topic_name} within "
-                    f"{timeout_s:g} s, got none; start the recogniser first, with the same "
-                    "ROS_DOMAIN_ID"
-                )
-            self.wait_until(time.monotonic() + 0.1)
-        self.wait_until(time.monotonic() + _MATCH_S)  # the other side learns of us a little later
-
-    def play(self, take: Take, layout: SkeletonLayout, rate_hz: float) -> list[int]:
-        """Publish all frames of a take, paced by the wall clock; return their stamps."""
-        stamps_ns = frame_stamps(self.get_clock().now().nanoseconds, take.n_frames, rate_hz)
-        started = time.monotonic()
-        for index, stamp_ns in enumerate(stamps_ns):
-            self.wait_until(started + index / rate_hz)
-            stamp = Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
-            header = Header(stamp=stamp, frame_id=self._frame_id)
-            self._publisher.publish(write_skeletons(header, take.persons(index), layout))
-        self.wait_until(started + take.n_frames / rate_hz)
-        return stamps_ns
-
-    def wait_until(self, deadline: float) -> None:
-        """Serve the node until a time of the monotonic clock."""
-        while (left := deadline - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left)
-
-    def close(self) -> None:
-        """Release executor and node."""
-        self._executor.shutdown()
-        self.destroy_node()
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run `iospstl-player`; return the exit status."""
-    return run_until_signal(_parser(), sys.argv if arguments is None else arguments, _play_all)
+    words = sys.argv if arguments is None else arguments
+    if any(word.partition("=")[0] == "--to-bag" for word in words):
+        return _run_without_ros(words[1:])
+    from iospstl_ros.command_line import run_until_signal
+
+    return run_until_signal(_parser(), words, _play)
+
+
+def _run_without_ros(words: Sequence[str]) -> int:
+    options = _parser().parse_args(words)
+    try:
+        write_bag(options)
+    except (InputError, OSError) as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{PROGRAM}: interrupted; nothing was written\n")
+        return 130
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="iospstl-player",
+        prog=PROGRAM,
         description="Publish recorded skeletons as a live topic. ROS arguments (--ros-args ...) "
         "are understood as well.",
+        allow_abbrev=False,
     )
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--store", type=Path, help="folder of a prepared store")
     source.add_argument("--skeleton", type=Path, help="one NTU .skeleton file")
+    source.add_argument("--bag", type=Path, help="ROS 2 bag: a folder, or one .mcap or .db3 file")
     add(
         "--occlusion",
         metavar="NAME",
@@ -157,36 +122,110 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=_positive, metavar="HZ", help="frames a second (default: as recorded)")
     add("--persons", type=_count, default=1, help="sequences that play side by side (default: 1)")
     add("--gap", type=_seconds, default=0.5, metavar="S", help="pause between (default: 0.5)")
-    add("--topic", default="skeletons", help="topic (default: skeletons)")
+    add("--topic", help=f"topic (default: {DEFAULT_TOPIC}; of a bag: as recorded)")
     add("--frame-id", default="camera", help="coordinate frame in the headers (default: camera)")
-    add("--loop", action="store_true", help="start again at the end, with new person ids")
+    add(
+        "--loop",
+        action="store_true",
+        help="start again at the end, with new person ids (a bag: with stamps that go on)",
+    )
     add("--truth", type=Path, metavar="FILE", help="write a JSON line for every sequence played")
+    add("--to-bag", type=Path, metavar="OUT", help="write an MCAP bag instead; needs no ROS")
     add("--wait", action="store_true", help="wait for a subscriber before the first frame")
     add("--wait-timeout", type=_seconds, default=60.0, metavar="S", help="(default: 60)")
+    bag = parser.add_argument_group("bags")
+    bag.add_argument(
+        "--bag-topic", action="append", metavar="T", help="play this topic; repeat it for more"
+    )
+    bag.add_argument("--speed", type=_positive, metavar="X", help="X times as fast as recorded")
+    bag.add_argument("--restamp", action="store_true", help="stamps of now in all headers")
     return parser
 
 
-def _play_all(options: argparse.Namespace) -> int:
+def _play(options: argparse.Namespace) -> int:
+    """Publish; everything that can be wrong with the options is found before the node starts."""
+    from iospstl_ros import player_node
+
+    if options.bag is not None:
+        _refuse(options, _NOT_OF_BAGS, "with --store or --skeleton only, got it with --bag")
+        from iospstl_ros.bag_player import BagChoice, play_bag
+
+        choice = BagChoice(
+            path=options.bag,
+            topics=tuple(options.bag_topic or ()),
+            topic=options.topic,
+            speed=options.speed or 1.0,
+            is_restamped=options.restamp,
+            is_loop=options.loop,
+            gap_s=options.gap,
+        )
+        play_bag(choice, options.wait_timeout if options.wait else None)
+        return 0
     program = _program(options)
-    truth = None if options.truth is None else options.truth.open("w", encoding="utf-8")
-    player = Player(options.topic, options.frame_id)
-    try:
+    takes = _takes(program, options.persons, options.loop)
+    with _truth_file(options.truth) as note, player_node.running() as player:
+        publisher = player.add_clouds(options.topic or DEFAULT_TOPIC)
         if options.wait:
             player.wait_for_subscriber(options.wait_timeout)
-        for take in _takes(program, options.persons, options.loop):
-            stamps_ns = player.play(take, program.layout, program.rate_hz)
-            _write(truth, take.truth(stamps_ns))
+        for take in takes:
+            now_ns = player.get_clock().now().nanoseconds
+            stamps_ns = frame_stamps(now_ns, take.n_frames, program.rate_hz)
+            player.play(publisher, take, program.layout, options.frame_id, stamps_ns)
+            note(take.truth(stamps_ns))
             player.wait_until(time.monotonic() + options.gap)
-        _write(truth, [{"done": True}])
-    finally:
-        if truth is not None:
-            truth.close()
-        if rclpy.ok():
-            player.close()
-    return EXIT_OK
+        note([{"done": True}])
+    return 0
+
+
+def write_bag(options: argparse.Namespace) -> None:
+    """Write what would be published into a bag, at full speed and without ROS."""
+    if options.bag is not None or options.loop:
+        raise InputError("--to-bag: expected --store or --skeleton, and no --loop")
+    program = _program(options)
+    types = standard_types()
+    messages = message_classes(types)
+    topic = "/" + (options.topic or DEFAULT_TOPIC).lstrip("/")
+    now_ns = time.time_ns()
+    with _truth_file(options.truth) as note, new_bag(options.to_bag, "mcap") as bag:
+        write = bag.add_topic(topic, "sensor_msgs/msg/PointCloud2", types)
+        for take in _takes(program, options.persons, False):
+            stamps_ns = frame_stamps(now_ns, take.n_frames + 1, program.rate_hz)
+            for index, stamp_ns in enumerate(stamps_ns[:-1]):
+                seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+                stamp = messages.Time(sec=seconds, nanosec=nanoseconds)
+                header = messages.Header(stamp=stamp, frame_id=options.frame_id)
+                people = take.persons(index)
+                write(stamp_ns, write_skeletons(header, people, program.layout, None, messages))
+            note(take.truth(stamps_ns))
+            now_ns = stamps_ns[-1] + round(options.gap * 1e9)
+        note([{"done": True}])
+
+
+@contextmanager
+def _truth_file(path: Path | None) -> Iterator[Callable[[list[dict[str, object]]], None]]:
+    """Yield what writes JSON lines to a file, at once, or nowhere."""
+    if path is None:
+        yield lambda lines: None
+        return
+    with path.open("w", encoding="utf-8") as file:
+
+        def note(lines: list[dict[str, object]]) -> None:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+            file.flush()
+
+        yield note
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[str], reason: str) -> None:
+    """Raise InputError if one of some options was given."""
+    parser = _parser()
+    for name in names:
+        if getattr(options, name) != parser.get_default(name):
+            raise InputError(f"--{name.replace('_', '-')}: expected {reason}")
 
 
 def _program(options: argparse.Namespace) -> Program:
+    _refuse(options, _OF_BAGS, "with --bag only")
     program = _skeleton_program(options) if options.skeleton else _store_program(options)
     joint_indices(program.layout, options.hide_joints)  # fails before anything is published
     hiding = program.layout, options.hide_joints, options.hide_cells, options.seed
@@ -194,9 +233,7 @@ def _program(options: argparse.Namespace) -> Program:
 
 
 def _skeleton_program(options: argparse.Namespace) -> Program:
-    for name in ("occlusion", "split", "sequences", "limit"):
-        if getattr(options, name) is not None:
-            raise InputError(f"--{name}: expected with --store only, got it with --skeleton")
+    _refuse(options, _OF_STORES, "with --store only, got it with --skeleton")
     clip = skeleton_clip(options.skeleton)
     return Program(NTU_25, options.rate or DEFAULT_RATE_HZ, lambda: iter([clip]))
 
@@ -221,12 +258,6 @@ def _takes(program: Program, n_together: int, is_loop: bool) -> Iterator[Take]:
             yield from program.clips()
 
     return arrange(clips(), n_together)
-
-
-def _write(truth: Any, lines: list[dict[str, object]]) -> None:
-    if truth is not None:
-        truth.write("".join(json.dumps(line) + "\n" for line in lines))
-        truth.flush()
 
 
 def _indices(text: str) -> list[int]:

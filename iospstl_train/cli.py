@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,11 +23,16 @@ from iospstl_train.cli_table import add_table
 USER_FAULT = 2
 INTERRUPTED = 130
 
+LABEL_BAG = "label-bag"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, or 2 for a fault of the input after one line on stderr."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == [LABEL_BAG]:
+        _become_label_bag(words[1:])
     try:
-        parsed = make_parser().parse_args(arguments)
+        parsed = make_parser().parse_args(words)
         parsed.run(parsed)
     except InputError as error:
         print(f"iospstl-train: {error}", file=sys.stderr)
@@ -62,10 +68,12 @@ def make_parser() -> argparse.ArgumentParser:
         _add_impute,
         _add_evaluate,
         _add_export,
+        _add_classes,
         _add_pipeline,
         add_table,
         _add_demo,
         _add_info,
+        _add_label_bag,
     ):
         add(commands)
     return parser
@@ -233,6 +241,44 @@ def _run_export(options: argparse.Namespace) -> None:
     _print(steps.run_export(options))
 
 
+def _add_classes(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "classes",
+        "Make a bundle recognise your own classes: fits a new classifier, with calibration and "
+        "rejection, on recordings of them. Takes about a minute for 1000 recordings. Three a "
+        "class are the least, ten or more by several people are better; record them where and "
+        "how the robot will see them.",
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle to start from")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of a prepared store, or an .npz archive"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="bundle folder to write")
+    parser.add_argument(
+        "--keep", action="store_true", help="add to the bundle's classes instead of replacing them"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the windows that are cut")
+    store = parser.add_argument_group("store")
+    store.add_argument(
+        "--split",
+        help="fit on its training side and measure on its test side; all are fitted if left out, "
+        "and a held-out fold is measured",
+    )
+    store.add_argument("--occlusion", help="name of an occlusion to hide joints with")
+    npz = parser.add_argument_group("npz")
+    npz.add_argument("--layout", help="joint layout by name, or a YAML joint list")
+    npz.add_argument("--zero-is-missing", action="store_true", help="(0, 0, 0) is not observed")
+    npz.add_argument("--fps", type=float, default=30.0, help="frames per second of the archive")
+    parser.set_defaults(run=_run_classes)
+
+
+def _run_classes(options: argparse.Namespace) -> None:
+    from iospstl_train.classes import run_classes
+
+    _print(run_classes(options))
+
+
 def _add_pipeline(commands: Commands) -> None:
     parser = add_command(
         commands, "pipeline", "All steps: occlude to report, pictures and bundle."
@@ -288,6 +334,21 @@ def _run_info(options: argparse.Namespace) -> None:
     from iospstl_train.info import describe
 
     _print(describe(options.path))
+
+
+def _add_label_bag(commands: Commands) -> None:
+    """Make the command known to the list of commands; its own process reads its options."""
+    add_command(commands, LABEL_BAG, "Add labels and completed skeletons to a ROS 2 bag.")
+
+
+def _become_label_bag(arguments: Sequence[str]) -> None:
+    """Put the program of the ROS package in the place of this one, which may not import it.
+
+    Signals, exit status and --help are then its own.
+    """
+    command = [sys.executable, "-m", "iospstl_ros.label_bag", *arguments]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)
 
 
 def _print(lines: Sequence[str]) -> None:
