@@ -47,8 +47,7 @@ class PositionTracker:
             (distance, index, key)
             for key, (seen_s, before) in self._known.items()
             for index, xyz in enumerate(people)
-            if (distance := _distance_m(before, xyz))
-            <= _REACH_M + _SPEED_M_S * (stamp_s - seen_s)
+            if (distance := _distance_m(before, xyz)) <= _REACH_M + _SPEED_M_S * (stamp_s - seen_s)
         )
         ids: dict[int, int] = {}
         taken: set[int] = set()
@@ -66,7 +65,7 @@ class PositionTracker:
 
 
 def _distance_m(one: FloatArray, other: FloatArray) -> float:
-    """Mean distance of common joints (n_joints, 3), else that of the means on the floor; or inf."""
+    """Mean distance of common joints (n_joints, 3), or that of the means on the floor; or inf."""
     distances = np.linalg.norm(one - other, axis=1)
     common = ~np.isnan(distances)
     if common.any():

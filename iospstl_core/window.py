@@ -156,7 +156,8 @@ class FrameBuffer:
         (`track_timeout_s`).
         """
         newest_s, newest = self._frames[-1]
-        there = [key for key, seen in self._seen.items() if newest_s - seen <= self.track_timeout_s]
+        oldest_s = newest_s - self.track_timeout_s
+        there = [key for key, seen_s in self._seen.items() if seen_s >= oldest_s]
         members: dict[int, list[int]] = {key: [key] for key in there}
         for _, one, other in self._near_pairs(there) if n_persons > 1 else ():
             if n_persons > 2:

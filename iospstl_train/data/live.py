@@ -157,7 +157,7 @@ def _floor_place(xyz: FloatArray) -> FloatArray:
         seen = frame[~np.isnan(frame[..., 0])]
         if len(seen):
             x, _, z = seen.mean(axis=0)
-            return np.float32([x, 0, z])
+            return np.array([x, 0, z], dtype=np.float32)
     return np.zeros(3, dtype=np.float32)
 
 

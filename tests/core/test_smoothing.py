@@ -52,8 +52,8 @@ def test_one_wrong_window_does_not_change_the_label():
     smoother = LabelSmoother()
     labels = []
     for index in range(20):
-        wrong = index == 10
-        labels.append(decide(smoother, index / 10, scores(0.1, 0.9) if wrong else scores(0.9, 0.1)))
+        now = scores(0.1, 0.9) if index == 10 else scores(0.9, 0.1)
+        labels.append(decide(smoother, index / 10, now))
     assert {decision.index for decision in labels} == {0}
 
 
