@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,15 +14,18 @@ from numpy.typing import NDArray
 from iospstl_core.errors import BundleError, InputError
 from iospstl_core.files import describe_files, new_folder, read_json, sha256_of, write_json
 from iospstl_core.imputation.bank import FILES, ImputationBank, open_bank, save_bank
+from iospstl_core.rejection import Rejection, open_rejection, save_rejection
 from iospstl_core.streams import STREAMS
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
 CLASSIFIER = "classifier.onnx"
 CENTROIDS = "centroids.npy"
 BANK = "bank"
 RESTORER = "restorer.onnx"
+REJECTION = "rejection.npz"
+EXAMPLES = "examples.npz"
 IMPUTERS = ("none", "mean", "linear", "knn", "restore")
 
 
@@ -49,6 +53,8 @@ class BundleSettings:
         Nearest clusters whose donors are pooled.
     max_donors : int, optional
         Donors used of each cluster; all if None.
+    temperature : float
+        What logits are divided by, so that their softmax is how often the label is right.
     training : mapping
         Provenance: dataset, split, occlusion, seed, versions, accuracies.
     """
@@ -64,17 +70,22 @@ class BundleSettings:
     classifier_stream: str = "joint"
     nprobe: int = 1
     max_donors: int | None = None
+    temperature: float = 1.0
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle; donors stay on disk until a cluster is read."""
+    """An opened bundle; donors stay on disk until a cluster is read.
+
+    Without a `rejection`, all movement counts as known.
+    """
 
     folder: Path
     settings: BundleSettings
     centroids: NDArray[np.float32]
     bank: ImputationBank
+    rejection: Rejection | None = None
 
     @property
     def encoder_path(self) -> Path:
@@ -91,6 +102,11 @@ class Bundle:
         """Network of the imputer "restore"; there only if that is the bundle's imputer."""
         return self.folder / RESTORER
 
+    @property
+    def examples_path(self) -> Path:
+        """Embeddings that classifier and rejection were fitted on; not needed by a robot."""
+        return self.folder / EXAMPLES
+
 
 def write_bundle(
     folder: Path,
@@ -100,8 +116,12 @@ def write_bundle(
     centroids: NDArray[np.float32],
     bank: ImputationBank,
     restorer_onnx: bytes | None = None,
+    rejection: Rejection | None = None,
+    examples: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a bundle; it appears under its name only when it is complete.
+
+    `examples` are plain arrays that go along for `iospstl-train classes --keep`.
 
     Raises
     ------
@@ -118,6 +138,10 @@ def write_bundle(
         np.save(partial / CENTROIDS, centroids.astype(np.float32), allow_pickle=False)
         (partial / BANK).mkdir()
         save_bank(bank, partial / BANK)
+        if rejection is not None:
+            save_rejection(rejection, partial / REJECTION)
+        if examples is not None:
+            np.savez(partial / EXAMPLES, **dict(examples))
         manifest = {
             "format": "iospstl-bundle",
             "format_version": FORMAT_VERSION,
@@ -143,11 +167,14 @@ def open_bundle(folder: Path) -> Bundle:
             f"{folder / MANIFEST}: nprobe: expected at most {len(centroids)}, the number of "
             f"clusters, got {settings.nprobe}; export it again with 'iospstl-train export'"
         )
+    path = folder / REJECTION
+    n_classes = len(settings.classes)
     return Bundle(
         folder=folder,
         settings=settings,
         centroids=centroids,
         bank=open_bank(folder / BANK),
+        rejection=open_rejection(path, n_classes) if path.is_file() else None,
     )
 
 
@@ -189,6 +216,11 @@ def _check_values(path: Path, values: Mapping[str, Any], remedy: str) -> None:
             raise BundleError(
                 f"{path}: {key}: expected a whole number from 1 on, got {values[key]!r}; {remedy}"
             )
+    temperature = values["temperature"]
+    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+        raise BundleError(
+            f"{path}: temperature: expected a number above 0, got {temperature!r}; {remedy}"
+        )
 
 
 def _check_files(folder: Path, files: Any, imputer: Any, remedy: str) -> None:
@@ -197,6 +229,8 @@ def _check_files(folder: Path, files: Any, imputer: Any, remedy: str) -> None:
     required = {ENCODER, CLASSIFIER, CENTROIDS, *(f"{BANK}/{name}.npy" for name in FILES)}
     if imputer == "restore":
         required.add(RESTORER)
+    if (folder / REJECTION).is_file():
+        required.add(REJECTION)
     if not required <= files.keys():
         missing = ", ".join(sorted(required - files.keys()))
         raise BundleError(f"{folder / MANIFEST}: expected entries for {missing}; {remedy}")

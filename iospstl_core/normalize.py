@@ -90,25 +90,30 @@ def estimate_body_frame(xyz: FloatArray, layout: SkeletonLayout = NTU_25) -> Bod
     is_guess = not np.any(across)
     yaw = 0.0 if is_guess else float(np.arctan2(across[2], across[0]))
     rotation = _rotation(yaw)  # medians and the resting pose have axes: those of the body
-    turned = xyz @ rotation.T
-    centers = [_person_center(turned[:, person], layout) for person in range(xyz.shape[1])]
+    persons = range(xyz.shape[1])
+    centers = [_person_center(xyz[:, person], rotation, layout) for person in persons]
     seen = [center for center in centers if center is not None]
     origin = np.mean(seen, axis=0) @ rotation if seen else np.zeros(3)
     return BodyFrame(origin.astype(np.float32), yaw, is_guess)
 
 
-def _person_center(xyz: FloatArray, layout: SkeletonLayout) -> NDArray[np.float64] | None:
-    """Median centre (3,) of one person (n_frames, n_joints, 3); None where nothing was seen."""
+def _person_center(
+    xyz: FloatArray, rotation: FloatArray, layout: SkeletonLayout
+) -> NDArray[np.float64] | None:
+    """Median centre (3,), in turned axes, of one person (n_frames, n_joints, 3).
+
+    None where nothing was seen.
+    """
+    is_seen = ~np.isnan(xyz[..., 0])
+    if not is_seen.any():
+        return None
     rest = np.asarray(layout.rest_m, dtype=np.float64)
     for joint in joint_indices(layout, _AXIS_JOINTS):
-        seen = xyz[~np.isnan(xyz[:, joint, 0]), joint]
-        if len(seen):
-            return np.asarray(np.median(seen.astype(np.float64), axis=0) - rest[joint])
-    seen = ~np.isnan(xyz[..., 0])
-    if not seen.any():
-        return None
-    offsets = xyz - rest
-    return np.asarray(np.median(offsets[seen], axis=0), dtype=np.float64)
+        if is_seen[:, joint].any():
+            turned = xyz[is_seen[:, joint], joint] @ rotation.T
+            return np.asarray(np.median(turned.astype(np.float64), axis=0) - rest[joint])
+    offsets = _turn(xyz, rotation.T) - rest
+    return np.asarray(np.median(offsets[is_seen], axis=0), dtype=np.float64)
 
 
 def _side_to_side(xyz: FloatArray, layout: SkeletonLayout) -> NDArray[np.float64]:
@@ -123,12 +128,17 @@ def _side_to_side(xyz: FloatArray, layout: SkeletonLayout) -> NDArray[np.float64
 
 def to_body_frame(xyz: FloatArray, frame: BodyFrame) -> FloatArray:
     """Return points (..., 3) of the camera frame in the body frame."""
-    return ((xyz - frame.origin_m) @ _rotation(frame.yaw_rad).T).astype(np.float32)
+    return _turn(xyz - frame.origin_m, _rotation(frame.yaw_rad).T).astype(np.float32)
 
 
 def to_camera_frame(xyz: FloatArray, frame: BodyFrame) -> FloatArray:
     """Return points (..., 3) of the body frame in the camera frame."""
-    return (xyz @ _rotation(frame.yaw_rad) + frame.origin_m).astype(np.float32)
+    return (_turn(xyz, _rotation(frame.yaw_rad)) + frame.origin_m).astype(np.float32)
+
+
+def _turn(xyz: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Return points (..., 3) times a matrix (3, 3), in one product: faster than frame by frame."""
+    return np.asarray((xyz.reshape(-1, 3) @ matrix).reshape(xyz.shape))
 
 
 def _rotation(yaw_rad: float) -> FloatArray:

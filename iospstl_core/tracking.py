@@ -18,8 +18,8 @@ class PositionTracker:
     """Gives people the ids of those who stood nearest a moment ago.
 
     Two people are as far apart as the joints that are known of both, on average; without a common
-    joint, as the means of their joints, seen from above. The nearest two are matched first. Ids count up and are
-    never used again.
+    joint, as the means of their joints, seen from above. The nearest two are matched first. Ids
+    count up and are never used again.
 
     Parameters
     ----------

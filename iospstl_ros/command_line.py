@@ -17,7 +17,10 @@ from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
 
 from iospstl_core.errors import InputError
+from iospstl_ros.adapters import MAKERS
+from iospstl_ros.parameter_list import list_adapters, list_parameters
 
+_SPIN_TIMEOUT_S = 0.5
 EXIT_OK, EXIT_FAILED, EXIT_USER_FAULT = 0, 1, 2
 
 
@@ -82,6 +85,12 @@ def _recognizer_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--bundle", metavar="DIR", help="folder of the bundle to run")
     parser.add_argument(
+        "--adapter",
+        metavar="NAME",
+        choices=("", *MAKERS),
+        help=f"form of the input: {', '.join(MAKERS)}",
+    )
+    parser.add_argument(
         "--input-topic", metavar="T", help="topic of the skeletons (default: skeletons)"
     )
     parser.add_argument("--params-file", metavar="F", help="YAML file with parameters")
@@ -91,12 +100,37 @@ def _recognizer_parser() -> argparse.ArgumentParser:
         default=True,
         help="configure and activate at once (default), or wait for lifecycle requests",
     )
+    parser.add_argument(
+        "--events-executor",
+        action="store_true",
+        help="spin with rclpy's EventsExecutor (experimental) instead of the single-threaded one",
+    )
+    for option, write, text in (
+        ("--list-params", list_parameters, "say what parameters there are, and end"),
+        ("--list-adapters", list_adapters, "say what forms of input there are, and end"),
+    ):
+        parser.add_argument(option, action=_Write, nargs=0, const=write, help=text)
     return parser
+
+
+class _Write(argparse.Action):
+    """Writes what its constant returns, and ends the program, as ``--help`` does."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Answer the option."""
+        sys.stdout.write(self.const())
+        parser.exit()
 
 
 def _spin(node_class: Callable[..., Any], options: argparse.Namespace) -> int:
     node = _make_node(node_class, options)
-    executor = SingleThreadedExecutor()
+    executor = _make_executor(options.events_executor)
     try:
         if options.autostart and not _start(node):
             raise InputError(node.fault)
@@ -116,8 +150,23 @@ def _make_node(node_class: Callable[..., Any], options: argparse.Namespace) -> A
         ros_arguments += ["-r", f"skeletons:={options.input_topic}"]
     if options.params_file:
         ros_arguments += ["--params-file", options.params_file]
-    overrides = [Parameter("bundle", value=options.bundle)] if options.bundle else []
+    given = {"bundle": options.bundle, "adapter": options.adapter}
+    overrides = [Parameter(name, value=value) for name, value in given.items() if value]
     return node_class(cli_args=ros_arguments, parameter_overrides=overrides)
+
+
+def _make_executor(is_events: bool) -> Any:
+    """Return the executor; raise InputError where this rclpy has not the one asked for."""
+    if not is_events:
+        return SingleThreadedExecutor()
+    try:
+        from rclpy.experimental import EventsExecutor
+    except ImportError as error:
+        raise InputError(
+            "events-executor: expected an rclpy with rclpy.experimental.EventsExecutor (Jazzy or "
+            f"newer), got {error}; leave the option out"
+        ) from error
+    return EventsExecutor()
 
 
 def _start(node: Any) -> bool:
@@ -126,11 +175,14 @@ def _start(node: Any) -> bool:
     return bool(node.trigger_configure() == success and node.trigger_activate() == success)
 
 
-def _spin_forever(executor: SingleThreadedExecutor, node: Any) -> None:
-    """Spin until the context ends; what a callback raises is logged, not fatal."""
+def _spin_forever(executor: Any, node: Any) -> None:
+    """Spin until the context ends; what a callback raises is logged, not fatal.
+
+    Not by ``executor.spin()``: that of the EventsExecutor of some releases never calls anybody.
+    """
     while rclpy.ok():
         try:
-            executor.spin_once()
+            executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
         except (KeyboardInterrupt, ExternalShutdownException):
             return
         except Exception:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 
 from iospstl_core.window import FrameBuffer, RawWindow
-from iospstl_ros.pointcloud import FloatArray, SkeletonFrame
+from iospstl_ros.frames import FloatArray, SkeletonFrame
 
 _MAX_LEFT = 64
 
@@ -21,6 +22,8 @@ class Added(Enum):
     STORED = "stored"
     NOT_NEWER = "stamp not newer than the last one"
     CLOCK_JUMP = "clock jumped back"
+    SILENCE = "input was silent"
+    NOTHING = "message completes no frame"
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,18 @@ class Arrival:
         Monotonic clock of this machine.
     track_ids : frozenset of int
         Everybody in it.
+    axes : str
+        Axes of the source, a key of `iospstl_ros.frames.AXES`.
+    names : mapping of int to str
+        The source's names of people, where they are not their numbers.
     """
 
     stamp_ns: int
     frame_id: str
     received_s: float
     track_ids: frozenset[int]
+    axes: str = "kinect"
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,16 @@ class LiveWindows:
         As of `FrameBuffer`.
     n_persons : int
         People in a window.
+
+    Attributes
+    ----------
+    max_gap_s : float
+        Silence after which everybody starts afresh.
     """
 
     def __init__(self, window_s: float, track_timeout_s: float, n_persons: int) -> None:
         self._buffer = FrameBuffer(window_s, track_timeout_s)
+        self.max_gap_s = float("inf")
         self._n_persons = n_persons
         self._lock = threading.Lock()
         self._waiting: set[int] = set()
@@ -84,26 +99,50 @@ class LiveWindows:
         self._newest: Arrival | None = None
         self._origin_ns: int | None = None
 
-    def add(self, frame: SkeletonFrame, received_s: float, track_timeout_s: float) -> Added:
+    def set_limits(
+        self, track_timeout_s: float, max_pair_distance_m: float, max_gap_s: float
+    ) -> None:
+        """Change what may change while frames come in."""
+        with self._lock:
+            self._buffer.track_timeout_s = track_timeout_s
+            self._buffer.max_pair_distance_m = max_pair_distance_m
+            self.max_gap_s = max_gap_s
+
+    def add(self, frame: SkeletonFrame, received_s: float) -> Added:
         """Store a frame; after a jump back of the clock everything older is forgotten."""
         with self._lock:
             if self._origin_ns is None:
                 self._origin_ns = frame.stamp_ns
-            self._buffer.track_timeout_s = track_timeout_s
-            leaving = self._windows(self._waiting - frame.persons.keys())
             # relative stamps: a float64 of today's epoch resolves no better than 0.24 us
             stamp_s = (frame.stamp_ns - self._origin_ns) * 1e-9
+            leaving = self._windows(self._waiting - frame.persons.keys())
+            last_ns = frame.stamp_ns if self._newest is None else self._newest.stamp_ns
+            is_silence = frame.stamp_ns - last_ns > self.max_gap_s * 1e9
+            if is_silence:
+                self._buffer.clear()
             if not self._buffer.add(stamp_s, frame.persons):
                 return Added.NOT_NEWER
-            jumped = self._newest is not None and frame.stamp_ns <= self._newest.stamp_ns
-            if jumped:
+            is_jump = self._newest is not None and frame.stamp_ns <= last_ns
+            if is_jump:
                 self._left.clear()
             else:
                 self._left.extend(leaving)
             ids = frozenset(frame.persons)
-            self._newest = Arrival(frame.stamp_ns, frame.frame_id, received_s, ids)
+            self._newest = Arrival(
+                frame.stamp_ns, frame.frame_id, received_s, ids, frame.axes, frame.names
+            )
             self._waiting = set(ids)
-            return Added.CLOCK_JUMP if jumped else Added.STORED
+            if is_jump:
+                return Added.CLOCK_JUMP
+            return Added.SILENCE if is_silence else Added.STORED
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._buffer.clear()
+            self._left.clear()
+            self._waiting.clear()
+            self._newest = None
 
     def take_due(self) -> list[DueWindow]:
         """Return the windows of everybody with a frame since the last call, oldest first."""
@@ -121,12 +160,11 @@ class LiveWindows:
 
     def _windows(self, persons: set[int]) -> list[DueWindow]:
         """Windows of some people of the newest frame; people with the same window share it."""
-        if self._newest is None:
+        if self._newest is None or not persons:
             return []
-        shared: dict[tuple[tuple[int, ...], float], tuple[RawWindow, list[int]]] = {}
-        for person in sorted(persons & self._newest.track_ids):
-            raw = self._buffer.window(person, self._n_persons)
-            shared.setdefault((raw.track_ids, raw.times_s[0]), (raw, []))[1].append(person)
+        shared: dict[int, tuple[RawWindow, list[int]]] = {}
+        for person, raw in self._buffer.windows(persons, self._n_persons).items():
+            shared.setdefault(id(raw), (raw, []))[1].append(person)
         return [DueWindow(tuple(members), raw, self._newest) for raw, members in shared.values()]
 
 

@@ -1,4 +1,4 @@
-"""Results to messages; nothing here knows a node."""
+"""Results to messages, in the axes and the frame of the input; nothing here knows a node."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from std_msgs.msg import ColorRGBA, Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from iospstl_core.skeleton import NTU_25
+from iospstl_ros.adapters.pointcloud import write_skeletons
+from iospstl_ros.frames import FloatArray, to_source
 from iospstl_ros.live_windows import Arrival
-from iospstl_ros.pointcloud import FloatArray, write_skeletons
 from iospstl_ros.results import FrameResult, PersonResult
 
 MARKER_NAMESPACES = ("observed", "imputed", "bones", "label")
@@ -21,7 +22,9 @@ MARKER_NAMESPACES = ("observed", "imputed", "bones", "label")
 _JOINT_SIZE_M = 0.05
 _BONE_WIDTH_M = 0.015
 _TEXT_HEIGHT_M = 0.15
-_TEXT_ABOVE_HEAD_M = 0.25
+_TEXT_ABOVE_HEAD_M = np.array(
+    [0.0, 0.25, 0.0], dtype=np.float32
+)  # up is +y in the axes of the models
 _COLORS = {
     "observed": ColorRGBA(r=0.1, g=0.6, b=1.0, a=1.0),
     "imputed": ColorRGBA(r=1.0, g=0.55, b=0.0, a=1.0),
@@ -36,16 +39,18 @@ def make_header(arrival: Arrival) -> Header:
     return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=arrival.frame_id)
 
 
-def label_message(result: FrameResult) -> String:
-    """Return the label of the most salient person."""
-    return String(data=result.most_salient.label)
+def label_message(result: FrameResult) -> String | None:
+    """Return the label of the most salient person; None if nobody was seen well enough."""
+    person = result.most_salient
+    return None if person is None else String(data=person.label)
 
 
 def imputed_message(result: FrameResult) -> PointCloud2:
     """Return the completed skeletons with their confidence: 1 where observed, less elsewhere."""
+    axes = result.arrival.axes
     return write_skeletons(
         make_header(result.arrival),
-        {person.track_id: person.xyz for person in result.persons},
+        {person.track_id: to_source(person.xyz, axes) for person in result.persons},
         NTU_25,
         {person.track_id: person.confidence for person in result.persons},
     )
@@ -57,7 +62,7 @@ def marker_message(result: FrameResult, lifetime_s: float) -> MarkerArray:
     lifetime = Duration(sec=int(lifetime_s), nanosec=int(lifetime_s % 1 * 1e9))
     markers = []
     for person in result.persons:
-        markers += _person_markers(person)
+        markers += _person_markers(person, result.arrival.axes)
     for marker in markers:
         marker.header = header
         marker.lifetime = lifetime
@@ -86,17 +91,18 @@ def label_text(person: PersonResult) -> str:
     return f"{person.label} {person.score:.2f}"
 
 
-def _person_markers(person: PersonResult) -> list[Marker]:
-    known = ~np.isnan(person.xyz[:, 0])
+def _person_markers(person: PersonResult, axes: str) -> list[Marker]:
+    xyz = to_source(person.xyz, axes)
+    known = ~np.isnan(xyz[:, 0])
     bones = [end for pair in NTU_25.bones if known[list(pair)].all() for end in pair]
     points = {
-        "observed": person.xyz[known & person.observed],
-        "imputed": person.xyz[known & ~person.observed],
-        "bones": person.xyz[bones],
+        "observed": xyz[known & person.observed],
+        "imputed": xyz[known & ~person.observed],
+        "bones": xyz[bones],
     }
     return [
-        *(_points_marker(name, person.track_id, xyz) for name, xyz in points.items()),
-        _text_marker(person),
+        *(_points_marker(name, person.track_id, part) for name, part in points.items()),
+        _text_marker(person, axes),
     ]
 
 
@@ -112,7 +118,7 @@ def _points_marker(namespace: str, track_id: int, xyz: FloatArray) -> Marker:
     return marker
 
 
-def _text_marker(person: PersonResult) -> Marker:
+def _text_marker(person: PersonResult, axes: str) -> Marker:
     if np.isnan(person.xyz).all():
         return _marker("label", person.track_id, Marker.DELETE)
     head = person.xyz[NTU_25.index("Head")]
@@ -120,8 +126,7 @@ def _text_marker(person: PersonResult) -> Marker:
     marker = _marker("label", person.track_id, Marker.ADD)
     marker.type = Marker.TEXT_VIEW_FACING
     marker.scale.z = _TEXT_HEIGHT_M
-    marker.pose.position = _points([place.tolist()])[0]
-    marker.pose.position.y += _TEXT_ABOVE_HEAD_M
+    marker.pose.position = _points([to_source(place + _TEXT_ABOVE_HEAD_M, axes).tolist()])[0]
     marker.text = label_text(person)
     return marker
 

@@ -3,47 +3,49 @@
 from __future__ import annotations
 
 import sys
-import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import PointCloud2
-from std_msgs.msg import String
-from visualization_msgs.msg import MarkerArray
 
+from iospstl_core.errors import BundleError
+from iospstl_ros.adapters.message_types import message_class
+from iospstl_ros.adapters.pointcloud import uses_sensor_msgs_py
+from iospstl_ros.bundle_watch import BundleState, BundleWatch
 from iospstl_ros.command_line import run_recognizer
-from iospstl_ros.diagnostics import Identity, diagnostic_message
+from iospstl_ros.diagnostics import Condition, Identity, diagnostic_message
 from iospstl_ros.engine import Engine
-from iospstl_ros.live_windows import Added
-from iospstl_ros.outputs import delete_message, imputed_message, label_message, marker_message
-from iospstl_ros.parameters import (
-    RecognizerParameters,
-    declare_parameters,
-    make_set_callback,
-    read_parameters,
-)
-from iospstl_ros.pointcloud import uses_sensor_msgs_py
-from iospstl_ros.results import FrameResult
+from iospstl_ros.live_loop import LiveLoop
+from iospstl_ros.parameters import declare_parameters, make_set_callback, read_parameters
+from iospstl_ros.publishers import Publishers
+from iospstl_ros.services import create_services
+from iospstl_ros.settings import RecognizerParameters
 from iospstl_ros.transitions import guard_change_state, guarded
 from iospstl_ros.worker import PacedWorker
 
+INPUT_TOPIC = "skeletons"
 _INPUT_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Sensor data, with room for the frames of a few seconds: every frame enters a window."""
 
-_OUTPUT_DEPTH = 10
-_LOG_PERIOD_S = 5.0
 _REPORT_PERIOD_S = 1.0
+_LOOK_PERIOD_S = 0.25
+_BACKWARD = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
 
 
 class RecognizerNode(LifecycleNode):  # type: ignore[misc]
     """Managed node around an `Engine`.
 
-    Owns, from configure to cleanup, the engine, the publishers and the diagnostics timer; from
-    activate to deactivate the subscription and the worker. The subscription's callback only stores
-    a frame; the worker recognises and publishes.
+    Owns, from configure to cleanup, the engine, the publishers, the services, the timers and the
+    diagnostics; from activate to deactivate the worker; and, while it is also enabled, the
+    subscriptions. A subscription's callback only stores a frame; the worker recognises and
+    publishes.
 
     Parameters
     ----------
@@ -59,48 +61,59 @@ class RecognizerNode(LifecycleNode):  # type: ignore[misc]
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("recognizer", **kwargs)
         self.fault = ""
-        self._engine: Engine | None = None
+        self._configured, self._activated = ExitStack(), ExitStack()
+        self._subscribed = ExitStack()
+        self._message_class: Any = None
+        self._loop: LiveLoop | None = None
         self._worker: PacedWorker | None = None
-        self._subscription: Any = None
-        self._publishers_by_name: dict[str, Any] = {}
-        self._diagnostics: tuple[Any, Any] | None = None
-        self._shown: set[int] = set()
+        self._is_enabled = True
         declare_parameters(self)
         self.add_on_set_parameters_callback(make_set_callback(self, self._accept))
         guard_change_state(self)
 
     @guarded
     def on_configure(self, state: LifecycleState) -> None:
-        """Load the bundle, warm it up and create the publishers."""
-        parameters = read_parameters(self)
-        engine = Engine(parameters)
-        self._engine = engine
-        self._describe(engine)
-        create = self.create_lifecycle_publisher
-        self._publishers_by_name = {
-            "label": create(String, "action_label", _OUTPUT_DEPTH),
-            "imputed": create(PointCloud2, "~/imputed", _OUTPUT_DEPTH),
-            "markers": create(MarkerArray, "~/markers", _OUTPUT_DEPTH),
-        }
-        self._start_diagnostics(engine)
+        """Load the bundle, warm it up and create publishers, services and timers."""
+        with ExitStack() as undo:
+            engine, watch = _load(read_parameters(self), self._now_ns)
+            adapter = engine.adapter
+            self._message_class = message_class(adapter.message_type, adapter.install)
+            publishers = Publishers(partial(self._create_output, undo))
+            loop = LiveLoop(engine, publishers, watch, self.get_clock(), self.get_logger())
+            self._loop = loop
+            undo.callback(setattr, self, "_loop", None)
+            jumps = self.get_clock().create_jump_callback(_BACKWARD, post_callback=loop.note_jump)
+            undo.callback(jumps.unregister)
+            services = create_services(self, self._reset, self._enable)
+            for service in services:
+                undo.callback(self.destroy_service, service)
+            self._create_timer(undo, _LOOK_PERIOD_S, self._look)
+            self._start_diagnostics(undo, engine)
+            self._is_enabled = True
+            self._describe(engine)
+            self._describe_absent(publishers, bool(services))
+            self._configured = undo.pop_all()
 
     @guarded
     def on_activate(self, state: LifecycleState) -> None:
-        """Subscribe and start the worker."""
-        assert self._engine is not None
-        rate_hz = self._engine.parameters.infer_rate_hz
-        self._worker = PacedWorker(self._work, self._note_error, rate_hz)
-        self._worker.start()
-        self._subscription = self.create_subscription(
-            PointCloud2, "skeletons", self._receive, _INPUT_QOS
-        )
-        self.get_logger().info(f"listens to {self._subscription.topic_name}")
+        """Start the worker and subscribe."""
+        loop = self._loop
+        assert loop is not None
+        with ExitStack() as undo:
+            rate_hz = loop.engine.parameters.infer_rate_hz
+            worker = PacedWorker(loop.work, loop.note_error, rate_hz)
+            undo.callback(self._end_worker, worker, loop)
+            worker.start()
+            self._worker = worker
+            undo.callback(setattr, self, "_worker", None)
+            if self._is_enabled:
+                self._subscribe(loop)
+            self._activated = undo.pop_all()
 
     @guarded
     def on_deactivate(self, state: LifecycleState) -> None:
-        """Unsubscribe, stop the worker and take the markers away."""
+        """Unsubscribe, stop the worker, forget everybody and take the markers away."""
         self.stop()
-        self._delete_markers(set())
 
     @guarded
     def on_cleanup(self, state: LifecycleState) -> None:
@@ -118,18 +131,23 @@ class RecognizerNode(LifecycleNode):  # type: ignore[misc]
         self.release()
 
     def release(self) -> None:
-        """Undo configure and activate, as far as they came."""
-        self.stop()
-        if self._diagnostics is not None:
-            timer, publisher = self._diagnostics
-            self.destroy_timer(timer)
-            self.destroy_publisher(publisher)
-        for publisher in self._publishers_by_name.values():
-            self._destroy_output(publisher)
-        self._diagnostics = None
-        self._publishers_by_name = {}
-        self._engine = None
-        self._shown = set()
+        """Undo configure and activate, as far as they came; go on where a part of it raises."""
+        try:
+            self.stop()
+        finally:
+            self._configured.close()
+
+    def stop(self) -> None:
+        """Undo activate, as far as it came; go on where a part of it raises."""
+        try:
+            self._subscribed.close()
+        finally:
+            self._activated.close()
+
+    def _create_output(self, undo: ExitStack, kind: Any, topic: str, depth: int) -> Any:
+        publisher = self.create_lifecycle_publisher(kind, topic, depth)
+        undo.callback(self._destroy_output, publisher)
+        return publisher
 
     def _destroy_output(self, publisher: Any) -> None:
         if hasattr(self, "destroy_lifecycle_publisher"):
@@ -137,14 +155,66 @@ class RecognizerNode(LifecycleNode):  # type: ignore[misc]
         else:  # rclpy of Humble has only this one
             self.destroy_publisher(publisher)
 
-    def stop(self) -> None:
-        """Undo activate, as far as it came."""
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-        if self._worker is not None and not self._worker.stop():
+    def _create_timer(self, undo: ExitStack, period_s: float, callback: Any) -> None:
+        """Start a timer that also runs where a simulation stands still."""
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        undo.callback(self.destroy_timer, self.create_timer(period_s, callback, clock=clock))
+
+    def _subscribe(self, loop: LiveLoop) -> None:
+        """Subscribe to what the adapter reads; undecoded, so that what is wrong is counted."""
+
+        def receive(data: bytes) -> None:
+            self._notify(loop.receive(data, self._message_class))
+
+        def store(message: Any) -> None:
+            self._notify(loop.store(message))
+
+        with ExitStack() as undo:
+            subscription = self.create_subscription(
+                self._message_class, INPUT_TOPIC, receive, _INPUT_QOS, raw=True
+            )
+            undo.callback(self.destroy_subscription, subscription)
+            attach = loop.engine.adapter.attach
+            if attach is not None:
+                undo.callback(attach(self, store))
+            self.get_logger().info(f"listens to {subscription.topic_name}")
+            self._subscribed = undo.pop_all()
+
+    def _notify(self, is_new: bool) -> None:
+        if is_new and self._worker is not None:
+            self._worker.notify()
+
+    def _look(self) -> None:
+        if self._loop is not None:
+            self._notify(self._loop.look())
+
+    def _end_worker(self, worker: PacedWorker, loop: LiveLoop) -> None:
+        if worker.stop():
+            loop.forget()
+        else:
             self.get_logger().warning("the worker is still busy with a window; left behind")
-        self._subscription = None
-        self._worker = None
+
+    def _reset(self) -> str:
+        assert self._loop is not None
+        self._loop.forget()
+        return "all windows are forgotten"
+
+    def _enable(self, is_enabled: bool) -> str:
+        """Subscribe or unsubscribe: some drivers compute only while somebody listens."""
+        loop, was_enabled = self._loop, self._is_enabled
+        assert loop is not None
+        self._is_enabled = is_enabled
+        word = "enabled" if is_enabled else "paused"
+        if self._worker is None:
+            return f"{word} from the next activation on"
+        if is_enabled == was_enabled:
+            return f"was {word} already"
+        if is_enabled:
+            self._subscribe(loop)
+        else:
+            self._subscribed.close()
+            loop.forget()
+        return word
 
     def _describe(self, engine: Engine) -> None:
         settings, asked = engine.settings, engine.parameters.providers
@@ -158,16 +228,25 @@ class RecognizerNode(LifecycleNode):  # type: ignore[misc]
             self.get_logger().info(text)
         else:
             self.get_logger().warning(text)
+
+    def _describe_absent(self, publishers: Publishers, has_services: bool) -> None:
+        """Say, once for each time it is configured, what is missing here and what that costs."""
         if not uses_sensor_msgs_py():
             self.get_logger().info("no sensor_msgs_py here: numpy alone reads the clouds")
+        if not publishers.has_actions:
+            self.get_logger().info("no vision_msgs here: ~/actions is not published")
+        if not has_services:
+            self.get_logger().info("no std_srvs here: there is no ~/reset and no ~/enable")
 
-    def _start_diagnostics(self, engine: Engine) -> None:
-        publisher = self.create_publisher(DiagnosticArray, "/diagnostics", _OUTPUT_DEPTH)
+    def _start_diagnostics(self, undo: ExitStack, engine: Engine) -> None:
+        publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        undo.callback(self.destroy_publisher, publisher)
         identity = Identity(
             node=self.get_fully_qualified_name(),
             bundle=engine.parameters.bundle,
             providers=engine.parameters.providers,
             provider=engine.provider,
+            adapter=engine.adapter.name,
         )
         previous = engine.statistics.report()
 
@@ -175,80 +254,41 @@ class RecognizerNode(LifecycleNode):  # type: ignore[misc]
             nonlocal previous
             report = engine.statistics.report()
             stamp = self.get_clock().now().to_msg()
-            is_active = self._worker is not None
-            publisher.publish(diagnostic_message(stamp, identity, report, previous, is_active))
+            message = diagnostic_message(stamp, identity, self._condition(), report, previous)
+            publisher.publish(message)
             previous = report
 
-        clock = Clock(clock_type=ClockType.STEADY_TIME)  # also where a simulation stands still
-        self._diagnostics = self.create_timer(_REPORT_PERIOD_S, publish, clock=clock), publisher
+        self._create_timer(undo, _REPORT_PERIOD_S, publish)
 
-    def _receive(self, message: PointCloud2) -> None:
-        """Store a frame; whatever is wrong with it costs only that frame."""
-        engine, worker = self._engine, self._worker
-        if engine is None or worker is None:
-            return
-        try:
-            added = engine.receive(message)
-        except Exception as error:
-            self._warn(f"message dropped: {error}")
-            return
-        if added is Added.NOT_NEWER:
-            self._warn(f"message dropped: {added.value}")
-            return
-        if added is Added.CLOCK_JUMP:
-            self._warn("the clock of the stamps jumped back: all windows start afresh")
-        worker.notify()
+    def _condition(self) -> Condition:
+        loop = self._loop
+        bundle = BundleState.SAME if loop is None else loop.bundle_state()
+        if self._worker is None:
+            return Condition("inactive", bundle)
+        return Condition("active" if self._is_enabled else "paused", bundle)
 
-    def _work(self) -> None:
-        """Recognise and publish; runs in the worker's thread."""
-        engine = self._engine
-        if engine is None:
-            return
-        for result in engine.process(self._note_window_error):
-            self._publish(engine, result)
-        newest = engine.newest
-        self._delete_markers(set() if newest is None else set(newest.track_ids))
-
-    def _publish(self, engine: Engine, result: FrameResult) -> None:
-        parameters = engine.parameters
-        publishers = self._publishers_by_name
-        publishers["label"].publish(label_message(result))
-        age_s = self.get_clock().now().nanoseconds * 1e-9 - result.arrival.stamp_ns * 1e-9
-        engine.statistics.add_output(time.monotonic() - result.arrival.received_s, age_s)
-        if parameters.publish_imputed:
-            publishers["imputed"].publish(imputed_message(result))
-        if parameters.publish_markers:
-            lifetime_s = max(1.0, parameters.track_timeout_s, 2.0 / parameters.infer_rate_hz)
-            publishers["markers"].publish(marker_message(result, lifetime_s))
-            self._shown |= {person.track_id for person in result.persons}
-
-    def _delete_markers(self, present: set[int]) -> None:
-        """Delete the markers of everybody who is not present."""
-        gone = self._shown - present
-        newest = self._engine.newest if self._engine is not None else None
-        if gone and newest is not None:
-            self._publishers_by_name["markers"].publish(delete_message(newest, gone))
-        self._shown -= gone
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
 
     def _accept(self, parameters: RecognizerParameters) -> None:
-        if self._engine is not None:
-            self._engine.parameters = parameters
+        if self._loop is not None:
+            self._loop.engine.parameters = parameters
         if self._worker is not None:
             self._worker.rate_hz = parameters.infer_rate_hz
 
-    def _note_window_error(self, error: Exception) -> None:
-        self.get_logger().error(
-            f"a window failed: {type(error).__name__}: {error}",
-            throttle_duration_sec=_LOG_PERIOD_S,
+
+def _load(
+    parameters: RecognizerParameters, clock_ns: Callable[[], int]
+) -> tuple[Engine, BundleWatch]:
+    """Load the models; raise BundleError if their files change meanwhile."""
+    watch = BundleWatch(Path(parameters.bundle).expanduser())
+    engine = Engine(parameters, clock_ns)
+    if watch.state() is not BundleState.SAME:
+        raise BundleError(
+            f"{parameters.bundle}: expected files that stay as they are while they are loaded, "
+            "got others afterwards; configure again once they are written"
         )
-
-    def _note_error(self, error: Exception) -> None:
-        if self._engine is not None and self.context.ok():
-            self._engine.statistics.add_error()
-            self._note_window_error(error)
-
-    def _warn(self, text: str) -> None:
-        self.get_logger().warning(text, throttle_duration_sec=_LOG_PERIOD_S)
+    return engine, watch
 
 
 def main(arguments: list[str] | None = None) -> int:

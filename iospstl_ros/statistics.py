@@ -1,63 +1,81 @@
-"""What the recogniser counts and measures, and the message that tells it."""
+"""What the recogniser counts and measures while it runs."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
-from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from std_msgs.msg import Header
+from numpy.typing import NDArray
+
+from iospstl_ros.live_windows import Added
+from iospstl_ros.results import PersonResult
 
 _N_RECENT = 200
 _RATE_SPAN_S = 3.0
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What does not change while the node is configured.
+class Report:
+    """Counts since configure, and recent values.
 
     Attributes
     ----------
-    node : str
-        Full name.
-    bundle : str
-        Its folder.
-    providers : tuple of str
-        What was asked for.
-    provider : str
-        What is in use.
+    received, inferences, persons, results, unknown, hidden, invented : int
+        Messages; windows; people in the newest frame; labels, and those of them that were the
+        unknown one; people of whom too little was seen; joints that were taken out.
+    errors : int
+        Exceptions in the worker.
+    errors_by_kind : dict of str to int
+        The same by the names of their classes.
+    dropped : dict of str to int
+        Messages, windows or persons that were not used, by reason.
+    clock_jumps, silences : int
+    mirrored : int
+        Of the recent `mirror_checks` skeletons, those with left and right exchanged.
+    input_rate_hz : float
+    input_age_s : float
+        Since the last message; inf without one.
+    stage_ms : dict of str to tuple of float
+        Recent durations by stage.
+    latency_ms, age_ms : tuple of float
+        Recent times from the callback, and from the header's stamp, to the published result.
+    observed_ratio : tuple of float
+        Recent shares of observed joints.
+    unknown_share : float
+        Of the recent labels, the share of the unknown one; NaN without any.
+    imputation_m : tuple of float
+        Recent expected errors of completed joints, where the imputer knows them.
     """
-
-    node: str
-    bundle: str
-    providers: tuple[str, ...]
-    provider: str
-
-    @property
-    def is_fallback(self) -> bool:
-        """Whether another provider than the first one asked for is in use."""
-        return self.provider != self.providers[0]
-
-
-@dataclass(frozen=True)
-class Report:
-    """Counts since configure, and recent times."""
 
     received: int
     dropped: dict[str, int]
     clock_jumps: int
+    silences: int
     inferences: int
     errors: int
+    errors_by_kind: dict[str, int]
     persons: int
+    results: int
+    unknown: int
+    hidden: int
+    invented: int
+    mirrored: int
+    mirror_checks: int
     input_rate_hz: float
-    inference_ms: tuple[float, ...]
+    input_age_s: float
+    stage_ms: dict[str, tuple[float, ...]]
     latency_ms: tuple[float, ...]
     age_ms: tuple[float, ...]
+    observed_ratio: tuple[float, ...]
+    unknown_share: float
+    imputation_m: tuple[float, ...]
+
+
+def _recent() -> deque[float]:
+    return deque(maxlen=_N_RECENT)
 
 
 @dataclass
@@ -72,14 +90,23 @@ class Statistics:
 
     received: int = 0
     clock_jumps: int = 0
-    errors: int = 0
+    silences: int = 0
     inferences: int = 0
     persons: int = 0
+    results: int = 0
+    unknown: int = 0
+    hidden: int = 0
+    invented: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    _unknown: deque[bool] = field(default_factory=lambda: deque(maxlen=_N_RECENT))
+    _mirrored: deque[bool] = field(default_factory=lambda: deque(maxlen=_N_RECENT))
     _arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
-    _inference_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_N_RECENT))
-    _latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_N_RECENT))
-    _age_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_N_RECENT))
+    _stages: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(_recent))
+    _latency_ms: deque[float] = field(default_factory=_recent)
+    _age_ms: deque[float] = field(default_factory=_recent)
+    _ratios: deque[float] = field(default_factory=_recent)
+    _imputation_m: deque[float] = field(default_factory=_recent)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add_message(self, now_s: float) -> None:
@@ -93,17 +120,61 @@ class Statistics:
         with self._lock:
             self.dropped[reason] += count
 
-    def add_frame(self, persons: int, is_jump: bool) -> None:
+    def add_frame(self, persons: int, added: Added) -> None:
         """Count a frame that was stored."""
         with self._lock:
             self.persons = persons
-            self.clock_jumps += is_jump
+            self.clock_jumps += added is Added.CLOCK_JUMP
+            self.silences += added is Added.SILENCE
 
-    def add_inference(self, duration_s: float) -> None:
-        """Count a window that was recognised."""
+    def clear_persons(self) -> None:
+        """Note that nobody is there any more."""
         with self._lock:
-            self.inferences += 1
-            self._inference_ms.append(duration_s * 1e3)
+            self.persons = 0
+
+    def add_clock_jump(self) -> None:
+        """Count a jump of the node's own clock."""
+        with self._lock:
+            self.clock_jumps += 1
+
+    def add_stage(self, name: str, duration_s: float) -> None:
+        """Note how long a stage took."""
+        with self._lock:
+            self._stages[name].append(duration_s * 1e3)
+
+    def add_mirror(self, sign: float | None) -> None:
+        """Note the mirror check of a skeleton: below 0 is right; None if it could not be made."""
+        if sign is not None:
+            with self._lock:
+                self._mirrored.append(sign >= 0)
+
+    def add_invented(self, count: int) -> None:
+        """Count joints that cannot be where the driver says."""
+        with self._lock:
+            self.invented += count
+
+    def add_hidden(self, count: int) -> None:
+        """Count people of whom too little was seen for a label."""
+        with self._lock:
+            self.hidden += count
+
+    def add_inference(self, n_windows: int, duration_s: float) -> None:
+        """Count windows that were recognised together."""
+        if n_windows:
+            with self._lock:
+                self.inferences += n_windows
+                self._stages["recognize"].append(duration_s * 1e3)
+
+    def add_result(self, result: PersonResult, error_m: NDArray[np.float32] | None) -> None:
+        """Note one person's result; `error_m` is NaN where the imputer knows nothing."""
+        expected = None if error_m is None else error_m[error_m > 0]  # 0 where observed
+        with self._lock:
+            self.results += 1
+            self.unknown += not result.is_known
+            self._unknown.append(not result.is_known)
+            self._ratios.append(result.observed_ratio)
+            if expected is not None and len(expected):
+                self._imputation_m.append(float(expected.mean()))
 
     def add_output(self, latency_s: float, age_s: float) -> None:
         """Note how long a result took from the callback, and from the header's stamp."""
@@ -111,10 +182,10 @@ class Statistics:
             self._latency_ms.append(latency_s * 1e3)
             self._age_ms.append(age_s * 1e3)
 
-    def add_error(self) -> None:
+    def add_error(self, error: Exception) -> None:
         """Count an exception in the worker."""
         with self._lock:
-            self.errors += 1
+            self.errors[type(error).__name__] += 1
 
     def report(self, now_s: float | None = None) -> Report:
         """Return a consistent copy."""
@@ -125,69 +196,23 @@ class Statistics:
                 received=self.received,
                 dropped=dict(self.dropped),
                 clock_jumps=self.clock_jumps,
+                silences=self.silences,
                 inferences=self.inferences,
-                errors=self.errors,
+                errors=self.errors.total(),
+                errors_by_kind=dict(self.errors),
                 persons=self.persons,
+                results=self.results,
+                unknown=self.unknown,
+                hidden=self.hidden,
+                invented=self.invented,
+                mirrored=sum(self._mirrored),
+                mirror_checks=len(self._mirrored),
                 input_rate_hz=recent / _RATE_SPAN_S,
-                inference_ms=tuple(self._inference_ms),
+                input_age_s=now_s - self._arrivals[-1] if self._arrivals else float("inf"),
+                stage_ms={name: tuple(values) for name, values in self._stages.items()},
                 latency_ms=tuple(self._latency_ms),
                 age_ms=tuple(self._age_ms),
+                observed_ratio=tuple(self._ratios),
+                unknown_share=float(np.mean(self._unknown)) if self._unknown else float("nan"),
+                imputation_m=tuple(self._imputation_m),
             )
-
-
-def diagnostic_message(
-    stamp: Time, identity: Identity, report: Report, previous: Report, is_active: bool
-) -> DiagnosticArray:
-    """Return the node's status; what happened since `previous` decides on its level."""
-    level, message = _judge(identity, report, previous, is_active)
-    values = {
-        "provider asked for": ", ".join(identity.providers),
-        "provider in use": identity.provider,
-        "bundle": identity.bundle,
-        "state": "active" if is_active else "inactive",
-        "input rate (Hz)": f"{report.input_rate_hz:.1f}",
-        "frames received": str(report.received),
-        "dropped": str(sum(report.dropped.values())),
-        **{f"dropped: {reason}": str(count) for reason, count in sorted(report.dropped.items())},
-        "clock jumps": str(report.clock_jumps),
-        "persons": str(report.persons),
-        "inferences": str(report.inferences),
-        **_percentiles("inference (ms)", report.inference_ms),
-        **_percentiles("callback to label (ms)", report.latency_ms),
-        **_percentiles("header stamp to label (ms)", report.age_ms),
-        "errors": str(report.errors),
-    }
-    status = DiagnosticStatus(
-        level=level,
-        name=f"{identity.node}: action recognition",
-        message=message,
-        hardware_id=identity.provider,
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
-    )
-    return DiagnosticArray(header=Header(stamp=stamp), status=[status])
-
-
-def _judge(
-    identity: Identity, report: Report, previous: Report, is_active: bool
-) -> tuple[bytes, str]:
-    n_errors = report.errors - previous.errors
-    n_dropped = sum(report.dropped.values()) - sum(previous.dropped.values())
-    if n_errors:
-        return DiagnosticStatus.ERROR, f"{n_errors} windows failed; see the log"
-    if not is_active:
-        return DiagnosticStatus.OK, "inactive"
-    if n_dropped:
-        return DiagnosticStatus.WARN, f"{n_dropped} dropped since the last report"
-    if report.input_rate_hz == 0:
-        return DiagnosticStatus.WARN, "no skeletons come in"
-    if identity.is_fallback:
-        asked = identity.providers[0]
-        return DiagnosticStatus.WARN, f"runs on {identity.provider} instead of {asked}"
-    return DiagnosticStatus.OK, "recognising"
-
-
-def _percentiles(name: str, values: Sequence[float]) -> dict[str, str]:
-    if not values:
-        return {f"{name} p50": "none yet", f"{name} p95": "none yet"}
-    p50, p95 = np.percentile(values, [50, 95])
-    return {f"{name} p50": f"{p50:.2f}", f"{name} p95": f"{p95:.2f}"}

@@ -11,6 +11,9 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from iospstl_core.errors import InputError
 
+_UNDO = {"on_configure": "release", "on_activate": "stop"}
+"""On the way up a failure undoes what the transition had done, by this method of the node."""
+
 
 def guarded(
     body: Callable[[Any, LifecycleState], None],
@@ -26,19 +29,20 @@ def guarded(
     def transition(node: Any, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             body(node, state)
-            return getattr(LifecycleNode, name)(node, state)
-        except InputError as error:
-            node.fault = str(error)
+            found = getattr(LifecycleNode, name)(node, state)
+            if found == TransitionCallbackReturn.SUCCESS:
+                return found
+            node.fault = "a publisher refused the transition"
         except Exception as error:
-            node.fault = f"{type(error).__name__}: {error}"
+            node.fault = _cause(error)
             node.get_logger().debug(traceback.format_exc())
         node.get_logger().error(f"{name.removeprefix('on_')} failed: {node.fault}")
-        if name == "on_configure":
-            node.release()
-        elif name == "on_activate":
-            node.stop()
-        else:
+        if name not in _UNDO:
             return TransitionCallbackReturn.ERROR
+        try:
+            getattr(node, _UNDO[name])()
+        except Exception as error:
+            node.get_logger().error(f"{_UNDO[name]} failed as well: {_cause(error)}")
         return TransitionCallbackReturn.FAILURE
 
     return transition
@@ -60,3 +64,8 @@ def guard_change_state(node: Any) -> None:
             return response
 
     service.callback = answer
+
+
+def _cause(error: Exception) -> str:
+    """Return what a user needs to know of an error."""
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

@@ -6,12 +6,16 @@ import threading
 import time
 from collections.abc import Callable
 
+_JITTER = 0.05
+"""Share of a period by which a regular notification may be early."""
+
 
 class PacedWorker:
     """Calls `work` in a thread of its own after every `notify`, at most `rate_hz` times a second.
 
-    Owns the thread. What was notified while `work` ran, or in the pause after it, is worked on
-    once the pause is over: the last notification is never lost.
+    Owns the thread. After a pause the next notification starts the work, so that it is about what
+    is new: what was notified in the pause is old by then. If nothing comes for another period, the
+    last notification of the pause is worked on; none is lost.
 
     Parameters
     ----------
@@ -31,6 +35,7 @@ class PacedWorker:
         self._on_error = on_error
         self._condition = threading.Condition()
         self._is_pending = False
+        self._notified_s = 0.0
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="recognizer", daemon=True)
 
@@ -42,6 +47,7 @@ class PacedWorker:
         """Say that there is something new."""
         with self._condition:
             self._is_pending = True
+            self._notified_s = time.monotonic()
             self._condition.notify()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
@@ -54,21 +60,32 @@ class PacedWorker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        earliest = time.monotonic()
-        while self._wait(earliest):
-            earliest = time.monotonic() + 1.0 / self.rate_hz
+        opens_s = time.monotonic()
+        while self._wait(opens_s):
+            opens_s = self._next_opening_s(opens_s)
             try:
                 self._work()
             except Exception as error:
                 self._on_error(error)
 
-    def _wait(self, earliest: float) -> bool:
-        """Wait for something new and for the pause to end; return False to stop."""
+    def _next_opening_s(self, opens_s: float) -> float:
+        """End of the pause that begins now.
+
+        Notifications that come at regular times are a little early or late: pauses follow each
+        other, and what one takes too long, the next one makes up for.
+        """
+        now_s, period_s = time.monotonic(), 1.0 / self.rate_hz
+        if now_s > opens_s + period_s:  # it was idle
+            return now_s + (1 - _JITTER) * period_s
+        return max(opens_s + period_s, now_s + period_s / 2)
+
+    def _wait(self, opens_s: float) -> bool:
+        """Wait for something new after the pause, or else one more period; False to stop."""
         with self._condition:
             while not self._is_stopping:
-                left = earliest - time.monotonic()
-                if self._is_pending and left <= 0:
+                left_s = opens_s + 1.0 / self.rate_hz - time.monotonic()
+                if self._is_pending and (self._notified_s >= opens_s or left_s <= 0):
                     self._is_pending = False
                     return True
-                self._condition.wait(left if self._is_pending else None)
+                self._condition.wait(left_s if self._is_pending else None)
         return False

@@ -23,7 +23,7 @@ ARGUMENTS = {
         "YAML file with the parameters",
     ),
     "bundle": ("", "Folder of the bundle; empty: the one of the parameter file"),
-    "adapter": ("pointcloud", "Form of the input"),
+    "adapter": ("", "Form of the input; empty: the one of the parameter file"),
     "input_topic": ("skeletons", "Topic of the skeletons"),
     "use_sim_time": ("false", "Take the time from /clock"),
     "autostart": ("true", "Configure and activate the node"),
@@ -39,15 +39,12 @@ def generate_launch_description():
         name=value["name"],
         namespace=value["namespace"],
         output="screen",
-        arguments=["--no-autostart", "--bundle", value["bundle"]],
+        arguments=["--no-autostart", "--bundle", value["bundle"], "--adapter", value["adapter"]],
         ros_arguments=["--log-level", value["log_level"]],
         remappings=[("skeletons", value["input_topic"])],
         parameters=[
             value["params_file"],
-            {
-                "adapter": ParameterValue(value["adapter"], value_type=str),
-                "use_sim_time": ParameterValue(value["use_sim_time"], value_type=bool),
-            },
+            {"use_sim_time": ParameterValue(value["use_sim_time"], value_type=bool)},
         ],
     )
     activate_when_configured = RegisterEventHandler(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,6 +85,17 @@ class ImputationBank:
         shape = self.donors.shape[1:-1]
         bits = np.unpackbits(self.observed[rows], axis=1, count=int(np.prod(shape)))
         return bits.view(np.bool_).reshape(len(bits), *shape)
+
+    def release(self) -> None:
+        """Give back the memory of what was read from memory-mapped files.
+
+        It would count as this process's own until the system needs it; the file cache keeps it.
+        """
+        for array in (self.donors, self.observed):
+            file: Any = array.base
+            is_read_only = isinstance(file, mmap.mmap) and not array.flags.writeable
+            if is_read_only and hasattr(mmap, "MADV_DONTNEED"):
+                file.madvise(mmap.MADV_DONTNEED)
 
 
 def to_single(values: NDArray[np.float16] | FloatArray) -> FloatArray:

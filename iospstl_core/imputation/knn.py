@@ -155,6 +155,7 @@ class ClusterKnnImputer:
         for person in persons:
             if person not in pool:
                 pool[person] = read_person(self.bank, clusters, person, self.max_donors)
+        self.bank.release()
         return [pool[person] for person in persons]
 
 

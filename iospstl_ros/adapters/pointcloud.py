@@ -8,78 +8,73 @@ are ignored. A cloud without points is a frame without people.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import PointCloud2, PointField
-from std_msgs.msg import Header
 
 from iospstl_core.errors import InputError
-from iospstl_core.skeleton import NTU_25, SkeletonLayout, map_joints
+from iospstl_core.skeleton import (
+    NTU_25,
+    SkeletonLayout,
+    get_layout,
+    joint_sources,
+    map_joints,
+)
+from iospstl_ros.adapters.adapter import Adapter, AdapterSettings
+from iospstl_ros.frames import FloatArray, SkeletonFrame, stamp_ns_of
 
 try:
     from sensor_msgs_py import point_cloud2 as _sensor_msgs_py
 except ImportError:  # not on the Python package index: numpy reads the same
     _sensor_msgs_py = None
 
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
-
 MAX_COORDINATE_M = 100.0
 """No camera sees a joint that far away; usually a sign of millimetres."""
 
 MAX_POINTS = 100_000
+_FLOAT32, _UINT32 = 7, 6  # data types of sensor_msgs/PointField
 _REQUIRED = {
-    "x": PointField.FLOAT32,
-    "y": PointField.FLOAT32,
-    "z": PointField.FLOAT32,
-    "person": PointField.UINT32,
+    "x": _FLOAT32,
+    "y": _FLOAT32,
+    "z": _FLOAT32,
+    "person": _UINT32,
 }
-_OPTIONAL = {"confidence": PointField.FLOAT32}
-_TYPE_NAMES = {PointField.FLOAT32: "float32", PointField.UINT32: "uint32"}
-_FORMATS = {PointField.FLOAT32: "f4", PointField.UINT32: "u4"}
+_OPTIONAL = {"confidence": _FLOAT32}
+_TYPE_NAMES = {_FLOAT32: "float32", _UINT32: "uint32"}
+_FORMATS = {_FLOAT32: "f4", _UINT32: "u4"}
 _ITEM_BYTES = 4
 _WRITTEN = ("x", "y", "z", "confidence", "person")
 
 
-@dataclass(frozen=True)
-class SkeletonFrame:
-    """Everybody in one message.
+def make_pointcloud(settings: AdapterSettings) -> Adapter:
+    """Return the adapter for clouds whose columns are the joints of ``settings.layout``."""
+    layout = get_layout(settings.layout)
 
-    Attributes
-    ----------
-    stamp_ns : int
-        Time of the header, nanoseconds.
-    frame_id : str
-        Coordinate frame of the header.
-    persons : dict of int to ndarray of shape (25, 3), float32
-        Joints of `NTU_25` by person id; all three NaN where not observed.
-    """
+    def read(message: Any, min_confidence: float) -> SkeletonFrame:
+        return read_skeletons(message, layout, min_confidence)
 
-    stamp_ns: int
-    frame_id: str
-    persons: dict[int, FloatArray]
-
-    @property
-    def stamp_s(self) -> float:
-        """Time of the header, seconds."""
-        return self.stamp_ns * 1e-9
+    return Adapter(
+        name="pointcloud",
+        message_type="sensor_msgs/msg/PointCloud2",
+        install="sudo apt install ros-$ROS_DISTRO-sensor-msgs",
+        read=read,
+    )
 
 
 def read_skeletons(
-    message: PointCloud2, layout: SkeletonLayout, min_confidence: float = 0.0
+    message: Any, layout: SkeletonLayout, min_confidence: float = 0.0
 ) -> SkeletonFrame:
     """Return the people of a cloud with their joints in the order of `NTU_25`.
 
     Parameters
     ----------
-    message : PointCloud2
-        Either byte order, any offsets and padding.
+    message
+        ``sensor_msgs/PointCloud2``; either byte order, any offsets and padding.
     layout : SkeletonLayout
         Layout of the columns.
     min_confidence : float, default=0.0
@@ -91,10 +86,10 @@ def read_skeletons(
         If the message is malformed; names all that is wrong with its shape, or the first person
         that is.
     """
-    header = message.header
-    stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+    stamp_ns, frame_id = stamp_ns_of(message.header), message.header.frame_id
+    structural = joint_sources(layout, NTU_25) < 0
     if message.height * message.width == 0:
-        return SkeletonFrame(stamp_ns, header.frame_id, {})
+        return SkeletonFrame(stamp_ns, frame_id, {}, structural)
     fields = _check_shape(message, layout)
     table = _read_table(message, fields)
     xyz = np.stack([table[name] for name in "xyz"], axis=-1).astype(np.float32)
@@ -105,27 +100,34 @@ def read_skeletons(
     ids = _person_ids(table["person"])
     _check_range(xyz, ids, layout)
     mapped, _ = map_joints(xyz, layout, NTU_25)
-    return SkeletonFrame(stamp_ns, header.frame_id, dict(zip(ids, mapped, strict=True)))
+    persons = dict(zip(ids, mapped, strict=True))
+    return SkeletonFrame(stamp_ns, frame_id, persons, structural)
 
 
 def write_skeletons(
-    header: Header,
+    header: Any,
     persons: Mapping[int, FloatArray],
     layout: SkeletonLayout,
     confidence: Mapping[int, FloatArray] | None = None,
-) -> PointCloud2:
+    messages: Any = None,
+) -> Any:
     """Return a cloud that `read_skeletons` reads.
 
     Parameters
     ----------
-    header : Header
+    header : std_msgs/Header
         Goes into the cloud.
     persons : mapping of int to ndarray of shape (layout.n_joints, 3), float32
         Joints by person id; NaN where nothing is known.
     layout : SkeletonLayout
     confidence : mapping of int to ndarray of shape (layout.n_joints,), float32, optional
         From 0 to 1. Left out: 1 for every joint that is not NaN, 0 for the others.
+    messages : optional
+        Namespace with the message classes ``PointCloud2`` and ``PointField``; those of ROS 2 if
+        left out.
     """
+    if messages is None:
+        messages = importlib.import_module("sensor_msgs.msg")
     n_joints = layout.n_joints
     dtype = np.dtype([(name, "<u4" if name == "person" else "<f4") for name in _WRITTEN])
     table = np.zeros((len(persons), n_joints), dtype=dtype)
@@ -135,15 +137,15 @@ def write_skeletons(
         table["confidence"][row] = known if confidence is None else confidence[person]
         table["person"][row] = person
     fields = [
-        PointField(
+        messages.PointField(
             name=name,
             offset=index * _ITEM_BYTES,
-            datatype=PointField.UINT32 if name == "person" else PointField.FLOAT32,
+            datatype=_UINT32 if name == "person" else _FLOAT32,
             count=1,
         )
         for index, name in enumerate(_WRITTEN)
     ]
-    return PointCloud2(
+    return messages.PointCloud2(
         header=header,
         height=len(persons),
         width=n_joints,
@@ -161,7 +163,7 @@ def uses_sensor_msgs_py() -> bool:
     return _sensor_msgs_py is not None
 
 
-def _check_shape(message: PointCloud2, layout: SkeletonLayout) -> dict[str, Any]:
+def _check_shape(message: Any, layout: SkeletonLayout) -> dict[str, Any]:
     """Return the fields to read by name; raise InputError with all that is wrong."""
     faults = []
     if message.width != layout.n_joints:
@@ -185,7 +187,7 @@ def _check_shape(message: PointCloud2, layout: SkeletonLayout) -> dict[str, Any]
     return fields
 
 
-def _find_fields(message: PointCloud2) -> tuple[dict[str, Any], list[str]]:
+def _find_fields(message: Any) -> tuple[dict[str, Any], list[str]]:
     """Return the known fields of a cloud by name, and what is wrong with them."""
     known = _REQUIRED | _OPTIONAL
     fields = {field.name: field for field in message.fields if field.name in known}
@@ -208,7 +210,7 @@ def _find_fields(message: PointCloud2) -> tuple[dict[str, Any], list[str]]:
     return fields, faults
 
 
-def _read_table(message: PointCloud2, fields: Mapping[str, Any]) -> NDArray[np.void]:
+def _read_table(message: Any, fields: Mapping[str, Any]) -> NDArray[np.void]:
     """Return the points of a checked cloud, structured, of shape (height, width)."""
     if _sensor_msgs_py is not None and _is_plain(message):
         points = _sensor_msgs_py.read_points(message, field_names=list(fields))
@@ -216,24 +218,26 @@ def _read_table(message: PointCloud2, fields: Mapping[str, Any]) -> NDArray[np.v
     return _read_with_numpy(message, fields)
 
 
-def _is_plain(message: PointCloud2) -> bool:
+def _is_plain(message: Any) -> bool:
     """Whether ``sensor_msgs_py`` reads a checked cloud right.
 
     It takes row_step for width x point_step, swaps foreign bytes inside the message itself, and
-    refuses names used twice, fields without elements and data types that it does not know.
+    refuses names used twice, fields without elements, data types that it does not know, and the
+    messages of other libraries.
     """
     names = [field.name for field in message.fields]
     return (
         (message.height == 1 or message.row_step == message.width * message.point_step)
         and not message.is_bigendian
         and sys.byteorder == "little"
+        and type(message).__module__.startswith("sensor_msgs.")
         and len(set(names)) == len(names)
         and all(field.count == 1 and field.datatype in _FORMATS for field in message.fields)
         and all(field.offset + _ITEM_BYTES <= message.point_step for field in message.fields)
     )
 
 
-def _read_with_numpy(message: PointCloud2, fields: Mapping[str, Any]) -> NDArray[np.void]:
+def _read_with_numpy(message: Any, fields: Mapping[str, Any]) -> NDArray[np.void]:
     """Read any checked cloud, of shape (height, width)."""
     order = ">" if message.is_bigendian else "<"
     dtype = np.dtype(

@@ -109,3 +109,88 @@ def test_inputs_go_by_their_names(tmp_path):
 
 def test_a_file_without_metadata_has_none(path):
     assert OnnxModel(path, [CPU]).metadata == {}
+
+
+def person_network(n_persons):
+    """An ONNX model whose output is the mean of each person's x, averaged over who is there."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    node = helper.make_node
+    nodes = [
+        node("ReduceMean", ["x"], ["own"], axes=[2, 3], keepdims=0),  # (n, 3, m)
+        node("Abs", ["x"], ["size"]),
+        node("ReduceMax", ["size"], ["largest"], axes=[1, 2, 3], keepdims=0),  # (n, m)
+        node("Sign", ["largest"], ["there"]),
+        node("Unsqueeze", ["there", "one"], ["weight"]),
+        node("Mul", ["own", "weight"], ["kept"]),
+        node("ReduceSum", ["kept", "two"], ["total"], keepdims=0),
+        node("ReduceSum", ["there", "one"], ["count"], keepdims=1),
+        node("Max", ["count", "least"], ["divisor"]),
+        node("Div", ["total", "divisor"], ["mean"]),
+        node("Neg", ["mean"], ["minus"]),
+    ]
+    constants = {"one": np.int64([1]), "two": np.int64([2]), "least": np.float32([1])}
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "persons",
+        [info("x", TensorProto.FLOAT, ["n", 3, 4, 5, n_persons])],
+        [info(name, TensorProto.FLOAT, ["n", 3]) for name in ("mean", "minus")],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+@pytest.fixture
+def open_person_network(tmp_path):
+    """Return an opener of such a model; its runs are noted in `shapes`."""
+    pytest.importorskip("onnx")
+
+    class Noted(OnnxModel):
+        def run(self, x, **others):
+            self.shapes.append(x.shape)
+            assert x.flags.c_contiguous
+            return super().run(x, **others)
+
+    def open_network(n_persons):
+        (tmp_path / "persons.onnx").write_bytes(person_network(n_persons))
+        model = Noted(tmp_path / "persons.onnx", [CPU])
+        model.shapes = []
+        return model
+
+    return open_network
+
+
+def some_people():
+    """Windows with the first person, nobody, both, the second person, and both again."""
+    x = np.random.default_rng(4).normal(size=(5, 3, 4, 5, 2)).astype(np.float32)
+    x[0, ..., 1] = x[1] = x[3, ..., 0] = 0
+    return x
+
+
+def test_absent_persons_cost_nothing_and_change_nothing(open_person_network):
+    model, x = open_person_network("m"), some_people()
+    assert model.takes_any_persons
+    expected = model.run(x)
+    model.shapes.clear()
+    found = model.run_windows(x)
+    assert model.shapes == [(3, 3, 4, 5, 1), (2, 3, 4, 5, 2)]
+    assert len(found) == 2
+    for outputs, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose(outputs, others, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found[0][0], x[0, ..., 0].mean(axis=(1, 2)), atol=1e-6)
+    np.testing.assert_array_equal(found[0][1], 0)
+
+
+def test_windows_that_show_everybody_go_in_one_piece(open_person_network):
+    model, x = open_person_network("m"), some_people()[[2, 4]]
+    np.testing.assert_array_equal(model.run_windows(x)[0], model.run(x)[0])
+    assert model.shapes == [x.shape, x.shape]
+
+
+def test_a_network_that_counts_absent_persons_gets_them(open_person_network):
+    model, x = open_person_network(2), some_people()
+    assert not model.takes_any_persons
+    model.run_windows(x)
+    assert model.shapes == [x.shape]

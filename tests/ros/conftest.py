@@ -100,3 +100,12 @@ def processes(tmp_path, domain):
     started = Processes(tmp_path)
     yield started
     started.close()
+
+
+@pytest.fixture
+def partner(ros):
+    from tests.ros.partner import Partner
+
+    node = Partner()
+    yield node
+    node.close()

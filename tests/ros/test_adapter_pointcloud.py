@@ -10,8 +10,8 @@ from std_msgs.msg import Header
 
 from iospstl_core.errors import InputError
 from iospstl_core.skeleton import KINECT_V1_20, NTU_25
-from iospstl_ros import pointcloud
-from iospstl_ros.pointcloud import read_skeletons, write_skeletons
+from iospstl_ros.adapters import pointcloud
+from iospstl_ros.adapters.pointcloud import read_skeletons, write_skeletons
 
 HEADER = Header(stamp=Time(sec=1_795_000_000, nanosec=123_456_789), frame_id="camera")
 FORMATS = {"x": "f4", "y": "f4", "z": "f4", "confidence": "f4", "person": "u4", "rgb": "u4"}

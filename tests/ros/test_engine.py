@@ -12,10 +12,10 @@ from iospstl_core.errors import BundleError, InputError
 from iospstl_core.normalize import normalize, to_camera_frame
 from iospstl_core.pipeline import Recognizer
 from iospstl_core.skeleton import KINECT_V1_20, NTU_25, joint_indices, joint_sources
+from iospstl_ros.adapters.pointcloud import write_skeletons
 from iospstl_ros.engine import Engine
 from iospstl_ros.live_windows import Added
 from iospstl_ros.parameters import RecognizerParameters
-from iospstl_ros.pointcloud import write_skeletons
 from tests.ros.tiny import CLASSES, FPS, make_bundle, raised_hand
 
 START_S = 1_795_000_000
@@ -133,11 +133,123 @@ def test_two_people_of_one_window_are_computed_once(pair_bundle):
     assert engine.statistics.report().inferences == 1
 
 
-def test_a_low_score_is_unknown(parameters):
-    engine = Engine(replace(parameters, score_threshold=0.999, unknown_label="nothing"))
-    (frame,) = feed(engine, {1: raised_hand(30, 0.05)})
-    assert frame.persons[0].label == "nothing"
-    assert 0 < frame.persons[0].score < 0.999
+def stranger(monkeypatch, known):
+    """Let every window be as well known as a function says."""
+    recognize = Recognizer.recognize
+
+    def changed(self, windows):
+        return [replace(item, known=known(item)) for item in recognize(self, windows)]
+
+    monkeypatch.setattr(Recognizer, "recognize", changed)
+
+
+def test_movement_that_is_no_class_is_unknown(parameters, monkeypatch):
+    stranger(monkeypatch, lambda item: 0.03 if item.label == "hand up" else 0.5)
+    engine = Engine(replace(parameters, score_threshold=0.05, unknown_label="nothing"))
+    (frame,) = feed(engine, {1: raised_hand(30, 0.4), 2: raised_hand(30, -0.6)})
+    one, two = frame.persons
+    assert (one.label, one.is_known, one.known) == ("nothing", False, 0.03)
+    assert (two.label, two.is_known, two.known) == ("hand down", True, 0.5)
+    assert one.top[0][0] == "hand up"
+    assert one.score == one.top[0][1] > 0.9
+    report = engine.statistics.report()
+    assert (report.results, report.unknown) == (2, 1)
+    (frame,) = feed(Engine(replace(parameters, score_threshold=0.0)), {1: raised_hand(30, 0.4)})
+    assert frame.persons[0].label == "hand up"
+
+
+def test_the_best_classes_come_with_their_scores(parameters):
+    (frame,) = feed(Engine(replace(parameters, top_k=2)), {1: raised_hand(30, 0.05)})
+    (person,) = frame.persons
+    names, values = zip(*person.top, strict=True)
+    assert names == ("stand", "hand up")
+    assert values[0] == person.score > values[1] > 0
+
+
+def test_labels_are_smoothed_over_time(parameters):
+    """A hand that goes up for one frame only: the scores follow, the label stays."""
+    down, up = raised_hand(60, -0.6), raised_hand(60, 0.4)
+    labels = {}
+    for smoothing in (0.0, 10.0):
+        engine = Engine(replace(parameters, smoothing=smoothing, window_s=0.3))
+        labels[smoothing] = []
+        for index in range(60):
+            engine.receive(cloud(index, {1: (up if 30 <= index < 40 else down)[index]}))
+            for frame in engine.process(fail):
+                labels[smoothing].append(frame.persons[0].label)
+    assert "hand up" in labels[0.0]
+    assert set(labels[10.0]) == {"hand down"}
+
+
+def test_who_comes_again_starts_afresh(parameters):
+    engine = Engine(replace(parameters, smoothing=60.0))
+    feed(engine, {1: raised_hand(30, -0.6)})
+    for index in range(100, 120):  # 2.3 s later
+        engine.receive(cloud(index, {1: raised_hand(1, 0.4)[0]}))
+    (frame,) = engine.process(fail)
+    assert frame.persons[0].label == "hand up"
+    assert engine.statistics.report().silences == 1
+    engine.clear()
+    assert engine.newest is None
+    (frame,) = feed(engine, {1: raised_hand(30, -0.6)})
+    assert frame.persons[0].label == "hand down"
+
+
+def test_people_may_be_followed_by_their_position(parameters):
+    """A driver whose ids change with every frame."""
+    engine = Engine(replace(parameters, track_by="position"))
+    near, far = raised_hand(30, 0.4), raised_hand(30, -0.6) + np.float32([1.5, 0, 1])
+    for index in range(30):
+        engine.receive(cloud(index, {100 + index: far[index], 200 + index: near[index]}))
+    (frame,) = engine.process(fail)
+    assert [person.label for person in frame.persons] == ["hand down", "hand up"]
+    assert {person.track_id for person in frame.persons} == {1, 2}
+    engine = Engine(parameters)  # by id there is never a window
+    for index in range(30):
+        engine.receive(cloud(index, {100 + index: far[index]}))
+    assert engine.process(fail) == []
+
+
+def test_joints_that_cannot_be_are_taken_out(parameters):
+    xyz = raised_hand(30, 0.4)
+    hand = NTU_25.index("HandLeft")
+    xyz[29, hand] += np.float32([0, 0, 1.5])
+    (frame,) = feed(Engine(replace(parameters, check_joints="off")), {1: xyz})
+    assert frame.persons[0].observed[hand]
+    engine = Engine(replace(parameters, check_joints="on"))
+    (frame,) = feed(engine, {1: xyz})
+    assert not frame.persons[0].observed[hand]
+    assert engine.statistics.report().invented >= 1
+
+
+def test_exchanged_sides_are_seen(parameters):
+    right, mirrored = Engine(parameters), Engine(parameters)
+    xyz = raised_hand(30, 0.4)
+    feed(right, {1: xyz})
+    feed(mirrored, {1: xyz[:, NTU_25.flip_order]})
+    assert right.statistics.report().mirrored == 0
+    report = mirrored.statistics.report()
+    assert report.mirrored == report.mirror_checks == 30
+
+
+def test_everybody_who_is_due_is_one_batch(parameters, monkeypatch):
+    sizes = []
+    recognize = Recognizer.recognize
+
+    def count(self, windows):
+        sizes.append(len(windows))
+        return recognize(self, windows)
+
+    monkeypatch.setattr(Recognizer, "recognize", count)
+    engine = Engine(parameters)
+    sizes.clear()
+    people = {person: raised_hand(30, 0.4) + np.float32([0, 0, person]) for person in range(6)}
+    (frame,) = feed(engine, people)
+    assert sizes == [6]
+    assert len(frame.persons) == 6
+    report = engine.statistics.report()
+    assert report.inferences == 6
+    assert {"read", "cut windows", "normalize", "recognize"} <= report.stage_ms.keys()
 
 
 @pytest.mark.parametrize(("n_frames", "n_results"), [(7, 0), (8, 1)])
@@ -146,14 +258,22 @@ def test_too_few_frames_give_no_result(parameters, n_frames, n_results):
     assert len(feed(engine, {1: raised_hand(30, 0.4)}, n_frames)) == n_results
 
 
-def test_too_little_seen_gives_no_result(parameters):
+def test_too_little_seen_is_not_unknown(parameters):
     xyz = raised_hand(30, 0.4)
     xyz[:, NTU_25.index("SpineMid") + 1 :] = np.nan  # 2 of 25 joints are left
-    assert feed(Engine(replace(parameters, min_observed_ratio=0.09)), {1: xyz}) == []
-    assert len(feed(Engine(replace(parameters, min_observed_ratio=0.07)), {1: xyz})) == 1
+    engine = Engine(replace(parameters, min_observed_ratio=0.09))
+    (frame,) = feed(engine, {1: xyz, 2: raised_hand(30, 0.4)})
+    assert ([person.track_id for person in frame.persons], frame.hidden) == ([2], (1,))
+    report = engine.statistics.report()
+    assert (report.results, report.unknown, report.hidden) == (1, 0, 1)
+    (frame,) = feed(Engine(replace(parameters, min_observed_ratio=0.07)), {1: xyz})
+    assert frame.persons[0].observed_ratio == pytest.approx(2 / 25)
+    assert frame.hidden == ()
     xyz[:] = np.nan
     engine = Engine(replace(parameters, min_observed_ratio=0.0))
     assert len(feed(engine, {1: xyz})) == 1
+    (frame,) = feed(Engine(parameters), {1: xyz})
+    assert (frame.hidden, frame.most_salient) == ((1,), None)
 
 
 def test_joints_that_the_layout_lacks_are_no_occlusion(parameters):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from iospstl_ros.frames import SkeletonFrame
 from iospstl_ros.live_windows import Added, LiveWindows, distance_m, nearest_persons
-from iospstl_ros.pointcloud import SkeletonFrame
 
 START_NS = 1_795_000_000_123_456_789
 STEP_NS = 33_333_333
@@ -14,10 +14,10 @@ def skeleton(z=2.0):
     return np.full((25, 3), z, dtype=np.float32)
 
 
-def add(windows, index, ids, timeout_s=1.0):
+def add(windows, index, ids):
     persons = {person: skeleton(2.0 + person) for person in ids}
-    frame = SkeletonFrame(START_NS + index * STEP_NS, "camera", persons)
-    return windows.add(frame, received_s=float(index), track_timeout_s=timeout_s)
+    frame = SkeletonFrame(START_NS + index * STEP_NS, "camera", persons, axes="ros")
+    return windows.add(frame, received_s=float(index))
 
 
 def test_every_frame_is_in_the_window_and_a_person_is_due_once():
@@ -105,9 +105,39 @@ def test_a_clock_that_jumps_back_forgets_everything_before():
 
 def test_the_track_timeout_may_change():
     windows = LiveWindows(10.0, 5.0, n_persons=1)
-    add(windows, 0, [1], timeout_s=5.0)
-    add(windows, 60, [1], timeout_s=1.0)
+    add(windows, 0, [1])
+    windows.set_limits(track_timeout_s=1.0, max_pair_distance_m=2.0, max_gap_s=10.0)
+    add(windows, 60, [1])
     assert len(windows.take_due()[0].raw.xyz) == 1
+
+
+def test_silence_makes_everybody_start_afresh():
+    windows = LiveWindows(10.0, 5.0, n_persons=1)
+    windows.set_limits(track_timeout_s=5.0, max_pair_distance_m=2.0, max_gap_s=1.0)
+    add(windows, 0, [1])
+    assert add(windows, 29, [1]) is Added.STORED
+    assert add(windows, 60, [1]) is Added.SILENCE
+    (due,) = windows.take_due()
+    assert len(due.raw.xyz) == 1
+
+
+def test_strangers_who_stand_apart_share_no_window():
+    windows = LiveWindows(10.0, 5.0, n_persons=2)
+    windows.set_limits(track_timeout_s=5.0, max_pair_distance_m=1.0, max_gap_s=1.0)
+    for index in range(3):
+        add(windows, index, [1, 2, 5])  # two are 1.7 m apart, the third is farther away
+    assert {due.persons for due in windows.take_due()} == {(1,), (2,), (5,)}
+
+
+def test_clear_forgets_everything():
+    windows = LiveWindows(2.0, 1.0, n_persons=1)
+    add(windows, 5, [1])
+    add(windows, 6, [2])
+    windows.clear()
+    assert windows.take_due() == []
+    assert windows.newest is None
+    assert add(windows, 0, [1]) is Added.STORED
+    assert windows.newest.axes == "ros"
 
 
 @pytest.mark.parametrize(("limit", "kept"), [(1, [3]), (2, [3, 1]), (3, [7, 3, 1])])

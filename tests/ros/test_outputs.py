@@ -5,7 +5,8 @@ import pytest
 from visualization_msgs.msg import Marker
 
 from iospstl_core.skeleton import NTU_25
-from iospstl_ros.live_windows import Arrival
+from iospstl_ros.adapters.pointcloud import read_skeletons
+from iospstl_ros.frames import to_source
 from iospstl_ros.outputs import (
     MARKER_NAMESPACES,
     delete_message,
@@ -14,19 +15,7 @@ from iospstl_ros.outputs import (
     marker_id,
     marker_message,
 )
-from iospstl_ros.pointcloud import read_skeletons
-from iospstl_ros.results import FrameResult, PersonResult
-
-ARRIVAL = Arrival(1_795_000_000_123_456_789, "kinect", 0.0, frozenset({1, 2}))
-
-
-def person(track_id=1, label="wave", score=0.934, z=2.0, unfilled=(), hidden=("Head",)):
-    xyz = np.array(NTU_25.rest_m, dtype=np.float32) + np.float32([0, 0, z])
-    observed = np.ones(25, dtype=bool)
-    observed[[NTU_25.index(name) for name in (*hidden, *unfilled)]] = False
-    xyz[[NTU_25.index(name) for name in unfilled]] = np.nan
-    confidence = np.where(observed, 1, np.where(np.isnan(xyz[:, 0]), 0, 0.25))
-    return PersonResult(track_id, label, score, xyz, observed, confidence.astype(np.float32))
+from tests.ros.people import make_arrival, make_person, make_result
 
 
 def by_namespace(message):
@@ -38,13 +27,17 @@ def points(marker):
 
 
 def test_the_label_is_that_of_the_nearest_person():
-    result = FrameResult(ARRIVAL, (person(1, "sit", z=3.0), person(2, "wave", z=2.0)))
+    result = make_result(make_person(1, "sit", z=3.0), make_person(2, "wave", z=2.0))
     assert label_message(result).data == "wave"
 
 
+def test_there_is_no_label_where_too_little_was_seen_of_everybody():
+    assert label_message(make_result(hidden=(1, 2))) is None
+
+
 def test_imputed_skeletons_keep_header_and_say_what_was_seen():
-    one = person(2**32 - 1, unfilled=("FootLeft",))
-    message = imputed_message(FrameResult(ARRIVAL, (one,)))
+    one = make_person(2**32 - 1, unfilled=("FootLeft",))
+    message = imputed_message(make_result(one))
     assert message.header.frame_id == "kinect"
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (1_795_000_000, 123_456_789)
     everything = read_skeletons(message, NTU_25).persons[2**32 - 1]
@@ -55,15 +48,15 @@ def test_imputed_skeletons_keep_header_and_say_what_was_seen():
 
 @pytest.mark.parametrize(("min_confidence", "shows"), [(0.2, True), (0.25, True), (0.3, False)])
 def test_imputed_joints_carry_their_confidence(min_confidence, shows):
-    message = imputed_message(FrameResult(ARRIVAL, (person(),)))
+    message = imputed_message(make_result(make_person()))
     found = read_skeletons(message, NTU_25, min_confidence).persons[1]
     assert np.isfinite(found[NTU_25.index("Head"), 0]) == shows
     assert np.isfinite(np.delete(found, NTU_25.index("Head"), axis=0)).all()
 
 
 def test_markers_show_observed_imputed_bones_and_label():
-    one = person(unfilled=("FootLeft",))
-    message = marker_message(FrameResult(ARRIVAL, (one,)), lifetime_s=1.5)
+    one = make_person(unfilled=("FootLeft",))
+    message = marker_message(make_result(one), lifetime_s=1.5)
     markers = by_namespace(message)
     assert tuple(markers) == MARKER_NAMESPACES
     for marker in message.markers:
@@ -83,21 +76,21 @@ def test_markers_show_observed_imputed_bones_and_label():
 
 
 def test_nothing_to_show_is_deleted_instead_of_sent_empty():
-    markers = by_namespace(marker_message(FrameResult(ARRIVAL, (person(hidden=()),)), 1.0))
+    markers = by_namespace(marker_message(make_result(make_person(hidden=())), 1.0))
     assert markers["imputed"].action == Marker.DELETE
     assert markers["observed"].action == Marker.ADD
-    nobody = person(unfilled=NTU_25.joints)
-    markers = by_namespace(marker_message(FrameResult(ARRIVAL, (nobody,)), 1.0))
+    nobody = make_person(unfilled=NTU_25.joints)
+    markers = by_namespace(marker_message(make_result(nobody), 1.0))
     assert {marker.action for marker in markers.values()} == {Marker.DELETE}
 
 
 def test_a_label_without_head_stands_over_what_is_known():
-    message = marker_message(FrameResult(ARRIVAL, (person(unfilled=("Head",)),)), 1.0)
+    message = marker_message(make_result(make_person(unfilled=("Head",))), 1.0)
     assert np.isfinite(by_namespace(message)["label"].pose.position.y)
 
 
 def test_markers_of_people_who_left_are_deleted():
-    message = delete_message(ARRIVAL, {5, 2**32 - 1})
+    message = delete_message(make_arrival(), {5, 2**32 - 1})
     found = {(marker.ns, marker.id) for marker in message.markers}
     assert found == {(name, track_id) for name in MARKER_NAMESPACES for track_id in (5, -1)}
     assert {marker.action for marker in message.markers} == {Marker.DELETE}
@@ -108,3 +101,19 @@ def test_markers_of_people_who_left_are_deleted():
 )
 def test_every_person_id_fits_into_a_marker_id(track_id, expected):
     assert marker_id(track_id) == expected
+
+
+@pytest.mark.parametrize("axes", ["optical", "ros"])
+def test_everything_goes_back_to_the_axes_of_the_source(axes):
+    one = make_person(unfilled=("FootLeft",))
+    result = make_result(one, axes=axes)
+    sent = read_skeletons(imputed_message(result), NTU_25).persons[1]
+    np.testing.assert_array_equal(sent, to_source(one.xyz, axes))
+    markers = by_namespace(marker_message(result, lifetime_s=1.5))
+    np.testing.assert_array_equal(
+        points(markers["observed"]), to_source(one.xyz[one.observed], axes)
+    )
+    place = markers["label"].pose.position
+    above = np.array([place.x, place.y, place.z]) - to_source(one.xyz[NTU_25.index("Head")], axes)
+    up = {"optical": [0, -0.25, 0], "ros": [0, 0, 0.25]}[axes]
+    np.testing.assert_allclose(above, up, atol=1e-6)

@@ -9,16 +9,15 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from iospstl_core.errors import InputError
-from iospstl_ros.parameters import (
-    RecognizerParameters,
-    declare_parameters,
-    make_set_callback,
-    read_parameters,
-)
+from iospstl_ros.adapters import MAKERS
+from iospstl_ros.parameter_list import list_adapters, list_parameters
+from iospstl_ros.parameters import declare_parameters, make_set_callback, read_parameters
+from iospstl_ros.settings import RecognizerParameters
 
 ROOT = Path(__file__).parents[2]
 READ_ONLY = {
     *("bundle", "providers", "require_gpu", "adapter", "layout", "window_s", "n_threads"),
+    *("message_type", "joint_map", "track_by", "check_joints"),
 }
 
 
@@ -87,7 +86,9 @@ def test_a_wrong_type_or_range_is_refused_at_the_start(make_node, overrides, mes
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"adapter": "zed"}, "adapter: expected one of pointcloud, got 'zed'"),
+        ({"adapter": "kinect"}, "adapter: expected one of pointcloud"),
+        ({"check_joints": "yes"}, "check_joints: expected one of auto, on, off, got 'yes'"),
+        ({"track_by": "face"}, "track_by: expected one of id, position, got 'face'"),
         ({"layout": "coco"}, "layout: expected one of ntu-25, kinect-v1-20, got 'coco'"),
         ({"providers": ()}, "providers: expected at least one name"),
         ({"providers": ("CPUExecutionProvider", "")}, "no empty one"),
@@ -123,3 +124,35 @@ def test_dynamic_ones_change_while_the_node_runs_and_bad_ones_do_not(make_node):
         assert reason in result.reason
     assert len(accepted) == 2
     assert read_parameters(node).score_threshold == 0.4
+
+
+def test_several_values_change_together_or_not_at_all(make_node):
+    node, accepted = make_node(), []
+    node.add_on_set_parameters_callback(make_set_callback(node, accepted.append))
+    both = [Parameter("top_k", value=5), Parameter("smoothing", value=1.5)]
+    assert node.set_parameters_atomically(both).successful
+    assert (accepted[-1].top_k, accepted[-1].smoothing) == (5, 1.5)
+    bad = [Parameter("top_k", value=7), Parameter("unknown_label", value="")]
+    assert not node.set_parameters_atomically(bad).successful
+    assert read_parameters(node).top_k == accepted[-1].top_k == 5
+
+
+def test_the_list_names_everything_that_is_declared(make_node):
+    text, node = list_parameters(), make_node()
+    paragraphs = {part.partition(":")[0]: part for part in text.split("\n\n")[1:]}
+    assert set(paragraphs) == {item.name for item in fields(RecognizerParameters)}
+    for name, paragraph in paragraphs.items():
+        descriptor = node.describe_parameter(name)
+        words = " ".join(paragraph.split())
+        assert descriptor.description in words
+        assert ("read-only" in paragraph.splitlines()[0]) == descriptor.read_only
+    assert 'providers: list of text, default ["CUDAExecutionProvider", ' in text
+    assert "top_k: int, default 3, 1 to 1000\n    Classes published" in text
+    assert "publish_events: bool, default false\n" in text
+    assert max(map(len, text.splitlines())) < 100
+
+
+def test_every_adapter_is_listed_with_its_messages():
+    lines = list_adapters().splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == list(MAKERS)
+    assert "    skeletons: sensor_msgs/msg/PointCloud2" in lines

@@ -2,27 +2,31 @@
 
 import json
 import signal
+import sys
 import time
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from iospstl_core.bundle import open_bundle
+from iospstl_core.errors import InputError
 from iospstl_core.normalize import normalize
 from iospstl_core.pipeline import Recognizer
 from iospstl_core.skeleton import NTU_25
 from iospstl_core.store import find_occlusion, hide, open_store
-from iospstl_ros.pointcloud import read_skeletons
-from tests.ros.partner import Partner
+from iospstl_ros import command_line
+from iospstl_ros.adapters.pointcloud import read_skeletons
 from tests.ros.processes import wait_for_text
-from tests.ros.test_pointcloud import PLAIN, damage_at_random, make_cloud
+from tests.ros.test_adapter_pointcloud import PLAIN, damage_at_random, make_cloud
 from tests.ros.tiny import FPS, raised_hand
 
 pytestmark = pytest.mark.dds
+
+AS_OFFLINE = ("--ros-args", "-p", "smoothing:=0.0", "-p", "score_threshold:=0.0")
+"""Every window stands for itself, and gets the name of a class."""
 
 
 def write_offline(path, bundle, store_folder, occlusion=None):
@@ -53,7 +57,7 @@ def test_the_live_chain_says_what_the_offline_chain_says(
     offline = write_offline(tmp_path / "offline.json", bundle, store_folder, occlusion)
     truth = tmp_path / "truth.jsonl"
     check = processes.start("live_check", "--truth", truth, "--offline", offline, "--timeout", 60)
-    recognizer = processes.start("recognizer_node", "--bundle", bundle)
+    recognizer = processes.start("recognizer_node", "--bundle", bundle, *AS_OFFLINE)
     player = processes.start(
         "player", "--store", store_folder, "--truth", truth, "--wait", *options
     )
@@ -72,23 +76,13 @@ def test_the_live_chain_says_what_the_offline_chain_says(
 
 
 @pytest.fixture
-def partner(ros):
-    node = Partner()
-    yield node
-    node.spinner.shutdown()
-    node.destroy_node()
-
-
-@pytest.fixture
 def recognizer(processes, bundle, partner):
     process = processes.start(
         *("recognizer_node", "--bundle", bundle, "--input-topic", "/camera/people"),
         *("--ros-args", "-p", "infer_rate_hz:=50.0"),
     )
     wait_for_text(process, "listens to /camera/people")
-    assert partner.spin_until(lambda: partner.clouds.get_subscription_count() == 1)
-    assert partner.spin_until(lambda: partner.count_publishers("/recognizer/markers") == 1)
-    partner.spin_for(0.3)
+    partner.wait_until_connected()
     return process
 
 
@@ -113,9 +107,7 @@ def test_messages_that_are_wrong_cost_only_themselves(recognizer, partner):
         partner.send(stamp_ns, {1: raised_hand(1, 0.4)[0]})
         partner.spin_for(0.01)
     assert partner.spin_until(lambda: "hand up" in partner.labels())
-    partner.heard[DiagnosticArray].clear()
-    assert partner.spin_until(lambda: partner.heard[DiagnosticArray])
-    values = partner.diagnostics()
+    values = partner.wait_for_status(lambda values: True)
     assert int(values["dropped: malformed message"]) > 50
     assert int(values["clock jumps"]) >= 1
     assert values["errors"] == "0"
@@ -147,16 +139,8 @@ def test_outputs_carry_the_input_s_header_and_markers_go_with_the_person(recogni
     assert np.isfinite(frame.persons[7]).all()
     partner.heard[MarkerArray].clear()
     partner.send(last + 10**8, {})
-
-    def deleted():
-        markers = [marker for item in partner.heard[MarkerArray] for marker in item.markers]
-        return {marker.ns for marker in markers if marker.action == Marker.DELETE}
-
-    assert partner.spin_until(lambda: len(deleted()) == 4)
-    partner.heard[DiagnosticArray].clear()
-    assert partner.spin_until(lambda: partner.heard[DiagnosticArray])
-    values = partner.diagnostics()
-    assert values["frames received"] == "21"
+    assert partner.spin_until(lambda: len(partner.deleted()) == 4)
+    values = partner.wait_for_status(lambda values: values["frames received"] == "21")
     assert values["dropped"] == "0"
     assert values["provider in use"] == "CPUExecutionProvider"
     assert float(values["callback to label (ms) p50"]) < 100
@@ -220,9 +204,11 @@ FAULTS = (
     ),
     ("recognizer_node", ["--ros-args", "-p", "bundle"], "Failed to parse ROS arguments"),
     ("recognizer_node", ["--bundel", "b"], "unrecognized arguments: --bundel"),
+    ("recognizer_node", ["--adapter", "kinect"], "argument --adapter: invalid choice: 'kinect'"),
+    ("recognizer_node", ["--bundle", "b", "--adapter", "zed"], "b: expected a bundle, got no"),
     ("player", ["--store", "nowhere"], "iospstl-player: nowhere"),
     ("player", ["--skeleton", "nowhere.skeleton"], "iospstl-player: nowhere.skeleton"),
-    ("player", [], "one of the arguments --store --skeleton is required"),
+    ("player", [], "--skeleton --bag is required"),
     ("player", ["--skeleton", "x", "--limit", "1"], "--limit: expected with --store only"),
     ("player", ["--skeleton", "x", "--hide-cells", "1"], "--hide-cells: expected less than 1"),
     ("live_check", ["--truth", "t", "--offline", "nowhere.json"], "nowhere.json: expected"),
@@ -264,3 +250,20 @@ def test_help_is_complete_without_a_bundle(processes):
         assert process.wait(timeout=20) == 0
         for option in options:
             assert option in process.log.read_text()
+
+
+def test_parameters_and_adapters_are_listed_without_a_bundle(processes):
+    for option, words in (
+        ("--list-params", ("score_threshold: float, default 0.05, 0 to 1", "read-only")),
+        ("--list-adapters", ("pointcloud", "skeletons: zed_msgs/msg/ObjectsStamped")),
+    ):
+        process = processes.start("recognizer_node", option)
+        assert process.wait(timeout=20) == 0
+        for word in words:
+            assert word in process.log.read_text()
+
+
+def test_an_rclpy_without_events_executor_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rclpy.experimental", None)
+    with pytest.raises(InputError, match="events-executor: expected an rclpy with"):
+        command_line._make_executor(True)

@@ -30,7 +30,8 @@ def test_it_starts_at_once_and_then_keeps_the_rate():
     assert worker.stop()
     assert times[0] - started < 0.04
     assert 5 <= len(times) <= 9
-    assert min(b - a for a, b in itertools.pairwise(times)) > 0.045
+    gaps_s = [b - a for a, b in itertools.pairwise(times)]
+    assert min(gaps_s) > 0.024  # half a period, after one that was late
 
 
 def test_what_comes_while_it_works_is_worked_on_afterwards():
@@ -92,3 +93,29 @@ def test_a_worker_that_hangs_is_left_behind():
 
 def test_a_worker_that_never_started_stops():
     assert PacedWorker(lambda: None, lambda error: None, 10.0).stop()
+
+
+def test_it_starts_on_what_is_new_not_on_what_came_in_the_pause():
+    """Frames at 20 Hz, work at 15: every label is of the frame that has just come."""
+    ages_s, notified_s = [], [0.0]
+    worker = run(lambda: ages_s.append(time.monotonic() - notified_s[0]), rate_hz=15.0)
+    for _ in range(24):
+        notified_s[0] = time.monotonic()
+        worker.notify()
+        time.sleep(0.05)
+    assert worker.stop()
+    assert 12 <= len(ages_s) <= 19
+    assert sorted(ages_s)[len(ages_s) // 2] < 0.01
+
+
+def test_the_last_notification_of_a_pause_is_worked_on_one_period_later():
+    times = []
+    worker = run(lambda: times.append(time.monotonic()), rate_hz=10.0)
+    worker.notify()
+    assert wait_for(lambda: len(times) == 1)
+    worker.notify()
+    assert wait_for(lambda: len(times) == 2)
+    time.sleep(0.25)
+    assert worker.stop()
+    assert len(times) == 2
+    assert 0.15 < times[1] - times[0] < 0.3
