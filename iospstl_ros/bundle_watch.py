@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
@@ -33,33 +34,30 @@ class BundleWatch:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files = _look(folder)
+        names = [*folder.glob("*"), *folder.glob(f"{BANK}/*")]
+        self._files = _look([path for path in names if path.is_file()])
 
     def state(self) -> BundleState:
         """Look again; costs one call of the system for each file."""
-        found = _look(self._folder)
+        found = _look(self._files)
         if found == self._files:
             return BundleState.SAME
-        for name, (identity, content) in self._files.items():
-            new_identity, new_content = found.get(name, (None, None))
-            if new_identity == identity and new_content != content and name.startswith(BANK):
+        for path, (identity, content) in self._files.items():
+            new_identity, new_content = found.get(path, (None, None))
+            is_mapped = path.parent.name == BANK
+            if is_mapped and new_identity == identity and new_content != content:
                 return BundleState.OVERWRITTEN
         return BundleState.REPLACED
 
 
-def _look(folder: Path) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
-    """Return of every file, by its name in the folder, what it is and how it was last written."""
+def _look(paths: Iterable[Path]) -> dict[Path, tuple[tuple[int, int], tuple[int, int]]]:
+    """Return of every file that is there what it is and how it was last written."""
     found = {}
-    for path in [*folder.glob("*"), *folder.glob(f"{BANK}/*")]:
+    for path in paths:
         try:
             status = path.stat()
         except OSError:  # deleted a moment ago
             continue
-        if path.is_file():
-            identity, content = (
-                (status.st_dev, status.st_ino),
-                (status.st_size, status.st_mtime_ns),
-            )
-            found[path.relative_to(folder).as_posix()] = identity, content
+        identity = status.st_dev, status.st_ino
+        found[path] = identity, (status.st_size, status.st_mtime_ns)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 import traceback
@@ -130,6 +131,8 @@ class _Write(argparse.Action):
 
 def _spin(node_class: Callable[..., Any], options: argparse.Namespace) -> int:
     node = _make_node(node_class, options)
+    gc.collect()
+    gc.freeze()  # what was imported stays: looking for cycles in it would stop us for 30 ms
     executor = _make_executor(options.events_executor)
     try:
         if options.autostart and not _start(node):

@@ -26,7 +26,7 @@ from iospstl_train.training.onnx_file import to_onnx
 FloatArray = NDArray[np.float32]
 
 _WINDOW_STEP_S = 0.5
-_WINDOW_PERCENTILE = 95
+_PERSONS_AXIS = 4
 
 TOLERANCE = 1e-3
 """Largest difference between ONNX and torch that is taken for rounding."""
@@ -81,6 +81,8 @@ def export_bundle(
     RuntimeError
         If a difference is larger than rounding explains; then nothing is written.
     """
+    skip_absent = encoder.skip_absent and classifier.encoder.skip_absent
+    free = {_PERSONS_AXIS: "m"} if skip_absent else None  # see `OnnxModel.run_windows`
     networks: dict[str, bytes] = {}
     differences: dict[str, float] = {}
     for name, network, stream in (
@@ -89,7 +91,7 @@ def export_bundle(
     ):
         x = to_network(sample, stream)
         outputs = ["embedding"] if name == "encoder" else ["logits", "embedding"]
-        networks[name] = to_onnx(network, {"x": torch.from_numpy(x[:2])}, outputs)
+        networks[name] = to_onnx(network, {"x": torch.from_numpy(x[:2])}, outputs, free)
         with torch.inference_mode():
             result = network(torch.from_numpy(x))
         expected = (result if name == "encoder" else result[0]).numpy()
@@ -113,7 +115,7 @@ def _run_onnx(network: bytes, x: FloatArray) -> FloatArray:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         path.write_bytes(network)
-        return OnnxModel(path, ["CPUExecutionProvider"]).run(x)[0]
+        return OnnxModel(path, ["CPUExecutionProvider"]).run_windows(x)[0]
 
 
 def describe_differences(folder: Path, differences: dict[str, float]) -> str:
@@ -148,7 +150,9 @@ def make_bundle_settings(
 
 
 def usual_duration_s(store: Store) -> float:
-    """Return a window length that covers all but the longest sequences, in half seconds."""
+    """Return a window length for live use: the median of all sequences, in half seconds.
+
+    Longer windows hold more of what was before an action, shorter ones less of the action.
+    """
     durations = np.diff(store.offset) / store.fps
-    longest = float(np.percentile(durations, _WINDOW_PERCENTILE))
-    return max(math.ceil(longest / _WINDOW_STEP_S), 1) * _WINDOW_STEP_S
+    return max(math.ceil(float(np.median(durations)) / _WINDOW_STEP_S), 1) * _WINDOW_STEP_S

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from iospstl_core.bundle import open_bundle
+from iospstl_core.bundle import Bundle, open_bundle
 from iospstl_core.errors import InputError
 from iospstl_core.files import read_json
 from iospstl_core.store import open_store
+from iospstl_train.evaluation.labels import describe_labels
 from iospstl_train.imputing import open_imputed
 from iospstl_train.training.pretrain import (
     RUN_FILE,
@@ -72,14 +75,23 @@ def _describe_imputed(path: Path) -> list[str]:
     ]
 
 
+def _describe_labels(bundle: Bundle, labels: Mapping[str, Any] | None) -> list[str]:
+    if bundle.rejection is None:
+        return ["labels: all movement gets one; the bundle has no rejection"]
+    return [f"labels: {line}" for line in describe_labels(labels)] if labels else []
+
+
 def _describe_bundle(path: Path) -> list[str]:
     bundle = open_bundle(path)
     settings = bundle.settings
+    training = dict(settings.training)
+    labels = training.pop("labels", None)
     return [
         f"bundle, every file as its manifest says: {len(settings.classes)} classes, windows of "
         f"{settings.n_frames} frames and {settings.n_persons} persons over {settings.window_s} s",
         f"imputer: {settings.imputer}, {bundle.bank.n_clusters} clusters, "
         f"{len(bundle.bank.donors)} donors",
         f"classes: {', '.join(settings.classes)}",
-        f"training: {dict(settings.training)}",
+        f"training: {training}",
+        *_describe_labels(bundle, labels),
     ]

@@ -18,6 +18,7 @@ from iospstl_core.errors import InputError
 from iospstl_core.files import read_json, sha256_of, write_json
 from iospstl_core.imputation.fill import Filled
 from iospstl_core.store import Occlusion, Store, find_occlusion
+from iospstl_train.calibration import Head
 from iospstl_train.config import Config, config_to_dict
 from iospstl_train.data.windows import WindowSet, load_windows
 from iospstl_train.evaluation.linear import LinearResult, evaluate_encoder
@@ -37,6 +38,7 @@ from iospstl_train.imputing import (
     impute,
     save_imputed,
 )
+from iospstl_train.labeling import draft_of, label_export
 from iospstl_train.models.stgcn import StgcnEncoder
 from iospstl_train.occlusion.occlude import KINDS, find_or_make_occlusion
 from iospstl_train.training.embed import embed
@@ -104,6 +106,7 @@ class _Run:
     seconds: dict[str, float]
     rows: dict[str, ReportRow] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    labels: dict[str, Any] | None = None
 
 
 @contextmanager
@@ -260,10 +263,12 @@ def _impute_and_train(
         save_imputed(options.out / "imputed" / method, filled, clusters, manifest, restorer)
         classifier = Classifier(encoder.cpu(), result.classifier)
         with _timed(run.seconds, "export"):
-            _export(run, occluded, clusters, (stage1, classifier), restorer)
-        write_offline_labels(options.out / "offline.json", occluded, result)
+            head = _export(run, occluded, clusters, (stage1, classifier), restorer)
+        features = embed(encoder, filled.xyz[occluded.is_test], options.config.training.stream)
+        predicted = head.logits(features).argmax(axis=1)
+        write_offline_labels(options.out / "offline.json", occluded, predicted)
         with _timed(run.seconds, "draw"):
-            draw_results(options.out / "pictures", occluded, filled, result)
+            draw_results(options.out / "pictures", occluded, filled, predicted)
 
 
 def _train_restorer(run: _Run, occluded: WindowSet) -> Path:
@@ -286,7 +291,8 @@ def _export(
     clusters: Clusters,
     networks: tuple[StgcnEncoder, Classifier],
     restorer: Path | None,
-) -> None:
+) -> Head:
+    """Write the bundle; return the classifier that it labels with."""
     options = run.options
     stage1, classifier = networks
     row = run.rows[options.bundle_row]
@@ -306,10 +312,16 @@ def _export(
         options.config.training.stream,
     )
     sample = occluded.xyz[occluded.is_test][:64]
-    differences = export_bundle(
-        options.out / "bundle", settings, stage1.cpu(), classifier, clusters, sample, restorer
-    )
-    run.notes.append(describe_differences(options.out / "bundle", differences))
+    folder = options.out / "bundle"
+    with draft_of(folder) as draft:
+        differences = export_bundle(
+            draft, settings, stage1.cpu(), classifier, clusters, sample, restorer
+        )
+        occlusion = find_occlusion(options.store, run.provenance["occlusion"])
+        labeled = label_export(draft, folder, options.store, options.split, occlusion)
+    run.notes.append(describe_differences(folder, differences))
+    run.labels = labeled.labels
+    return labeled.labeler.head
 
 
 def _make_report(run: _Run, occlusion: Occlusion, occluded: WindowSet) -> Report:
@@ -331,4 +343,5 @@ def _make_report(run: _Run, occlusion: Occlusion, occluded: WindowSet) -> Report
         command=command_line(),
         pictures=tuple(f"pictures/{name}" for name in PICTURES),
         notes=tuple(run.notes),
+        labels=run.labels,
     )

@@ -19,6 +19,7 @@ from iospstl_core.store import Store, find_occlusion
 from iospstl_train.config import Config, ImputationSettings, change_config, load_config
 from iospstl_train.data.store import find_store
 from iospstl_train.data.windows import WindowSet, load_windows
+from iospstl_train.evaluation.labels import describe_labels
 from iospstl_train.evaluation.linear import evaluate_encoder
 from iospstl_train.export import (
     Classifier,
@@ -33,6 +34,7 @@ from iospstl_train.imputing import (
     open_imputed,
     save_imputed,
 )
+from iospstl_train.labeling import draft_of, label_export
 from iospstl_train.models.restorer import RestorerSettings
 from iospstl_train.pipeline import PipelineOptions, run_pipeline
 from iospstl_train.training.embed import embed
@@ -253,10 +255,13 @@ def run_export(options: argparse.Namespace) -> list[str]:
     restorer = options.imputed / RESTORER if manifest["method"] == "restore" else None
     if restorer is not None and not restorer.is_file():
         raise InputError(f"{restorer}: expected a restorer, got none; impute again")
-    differences = export_bundle(
-        options.out, settings, stage1, classifier, clusters, sample, restorer
-    )
-    return [describe_differences(options.out, differences)]
+    with draft_of(options.out) as draft:
+        differences = export_bundle(
+            draft, settings, stage1, classifier, clusters, sample, restorer
+        )
+        occlusion = find_occlusion(store, options.occlusion)
+        labeled = label_export(draft, options.out, store, options.split, occlusion)
+    return [describe_differences(options.out, differences), *describe_labels(labeled.labels)]
 
 
 def _imputation_settings(folder: Path, manifest: dict[str, Any]) -> ImputationSettings:
@@ -293,5 +298,5 @@ def run_pipeline_command(options: argparse.Namespace) -> list[str]:
     for row in report.rows:
         error = "" if row.error_mm is None else f"{row.error_mm:.0f} mm"
         lines.append(f"{row.name:8} {error:>18} {row.accuracy:>16.1%}")
-    lines.extend(report.notes)
+    lines += [*describe_labels(report.labels), *report.notes] if report.labels else report.notes
     return [*lines, f"report: {options.out / 'report.md'}  bundle: {options.out / 'bundle'}"]

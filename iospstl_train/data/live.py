@@ -14,7 +14,6 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from iospstl_core.normalize import N_FRAMES, normalize
 from iospstl_core.skeleton import NTU_25, map_joints
 from iospstl_core.store import Occlusion, Store, hide
 
@@ -28,10 +27,12 @@ JOIN_S = 0.4
 PAUSE_S = (0.5, 1.5)
 """Shortest and longest time that a person stands still before a clip."""
 _SWAY_M = 0.003
+
 _FIRST_PROGRESS = 0.5
 """From here on a window that ends in an action is a window of that action."""
-_AFTER_PAUSE_S = 0.5
-_MIN_FRAMES = 2
+
+AFTER_S = 0.3
+"""So long after a clip its label is not wrong yet."""
 
 
 @dataclass(frozen=True)
@@ -67,27 +68,6 @@ class Stream:
     present: BoolArray
     clip: IntArray
     progress: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class LiveWindowSet:
-    """Normalised windows as a robot would see them.
-
-    Attributes
-    ----------
-    xyz : ndarray of shape (n, n_frames, n_persons, 25, 3), float32
-        Body frame; NaN where not observed.
-    present : ndarray of shape (n, n_frames, n_persons), bool
-    sequence : ndarray of shape (n,), int64
-        Sequence of the store that was going on when the window ended, or that came next.
-    label : ndarray of shape (n,), int64
-        Its class, `NO_CLIP` where the window ended in a pause.
-    """
-
-    xyz: FloatArray
-    present: BoolArray
-    sequence: IntArray
-    label: IntArray
 
 
 def read_clip(store: Store, index: int, occlusion: Occlusion | None) -> Clip:
@@ -174,60 +154,37 @@ def cut_window(stream: Stream, end: int, n_source: int) -> tuple[FloatArray, Boo
     return stream.xyz[rows][start:], present[start:]
 
 
-def live_windows(
-    store: Store,
-    occlusion: Occlusion | None,
-    sequences: IntArray,
-    window_s: float,
-    n_actions: int,
-    n_pauses: int,
-    seed: int,
-) -> LiveWindowSet:
-    """Draw windows from a stream of some sequences of a store.
+def action_window(
+    before: Clip, clip: Clip, fps: float, n_source: int, rng: Generator
+) -> tuple[FloatArray, BoolArray]:
+    """Return a window that ends in the second half of a clip, or just after its last frame.
+
+    What the clip is too short for was before it: a pause, and the end of another clip.
 
     Parameters
     ----------
-    store : Store
-    occlusion : Occlusion, optional
-        Cells to hide.
-    sequences : ndarray of int64
-        Which ones; streamed in random order, at most `n_actions` of them.
-    window_s : float
-        Length of a window.
-    n_actions, n_pauses : int
-        Windows that end in the second half of an action, and in a pause or on the way to the next
-        one; at most, and without repetition.
-    seed : int
-        Of order, pauses and draws.
+    before, clip : Clip
+        With the same number of person slots.
+    fps : float
+    n_source : int
+        Frames of the window, at most.
+    rng : Generator
+        Of the end and of the pause.
     """
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(sequences)[:n_actions]
-    clips = [read_clip(store, int(index), occlusion) for index in order]
-    stream = join_clips(clips, store.fps, rng)
-    frame = np.arange(len(stream.clip))
-    actions = np.flatnonzero(stream.progress > _FIRST_PROGRESS)
-    pauses = np.flatnonzero((stream.clip == NO_CLIP) & (frame > _AFTER_PAUSE_S * store.fps))
-    ends = np.concatenate(
-        [
-            rng.permutation(actions)[:n_actions],
-            rng.permutation(pauses)[:n_pauses],
-        ]
-    )
-    ends = ends[stream.present[ends].any(axis=1) & (ends >= _MIN_FRAMES)]
-    n_source = round(window_s * store.fps) + 1  # frames span the time: one more than steps
-    shape = (len(ends), N_FRAMES, store.n_persons, NTU_25.n_joints, 3)
-    xyz = np.full(shape, np.nan, dtype=np.float32)
-    present = np.zeros(shape[:3], dtype=bool)
-    for row, end in enumerate(ends):
-        window = normalize(*cut_window(stream, int(end), n_source), N_FRAMES)
-        xyz[row], present[row] = window.xyz, window.present
-    now = stream.clip[ends]
-    label = np.where(now == NO_CLIP, NO_CLIP, store.label[order[now]])
-    return LiveWindowSet(xyz, present, order[_next_clip(stream.clip)[ends]], label)
+    stream = join_clips([before, clip], fps, rng)
+    ends = np.flatnonzero((stream.clip == 1) & (stream.progress > _FIRST_PROGRESS))
+    return cut_window(stream, int(rng.choice(ends)), n_source)
 
 
-def _next_clip(clip: IntArray) -> IntArray:
-    """Return for every frame the clip that is going on, or the next one."""
-    row = np.where(clip == NO_CLIP, len(clip), np.arange(len(clip)))
-    following = np.minimum.accumulate(row[::-1])[::-1]
-    return clip[np.minimum(following, len(clip) - 1)]
+def pause_window(
+    before: Clip, clip: Clip, fps: float, n_source: int, rng: Generator
+) -> tuple[FloatArray, BoolArray]:
+    """Return a window that ends between two clips: on the way, or standing still.
+
+    Parameters as of `action_window`; it ends `AFTER_S` after the first clip at the earliest.
+    """
+    stream = join_clips([before, clip], fps, rng)
+    last = int(np.flatnonzero(stream.clip == 0)[-1])
+    first = int(np.flatnonzero(stream.clip == 1)[0])
+    earliest = min(last + 1 + round(AFTER_S * fps), first - 1)
+    return cut_window(stream, int(rng.integers(earliest, first)), n_source)

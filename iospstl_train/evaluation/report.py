@@ -13,6 +13,7 @@ from urllib.parse import quote
 import yaml
 
 from iospstl_core.files import new_file, write_json
+from iospstl_train.evaluation.labels import describe_labels
 
 EXPLANATIONS = {
     "clean": "nothing is hidden: the upper bound",
@@ -31,6 +32,10 @@ OWN_SOURCE = {
     "restore": "restored",
 }
 """The cell source of each row that is no fallback."""
+_LABELS_INTRODUCTION = (
+    "The bundle's classifier is fitted on whole and partial actions, since a robot sees the "
+    "beginning of an action before the whole of it; the rows above are fitted on whole ones."
+)
 _NOT_FILLED = ("observed", "absent", "unfilled")
 _RIVALS = {"knn": ("none", "linear", "mean"), "restore": ("none", "linear", "mean", "knn")}
 
@@ -102,6 +107,8 @@ class Report:
         Relative to the report.
     notes : sequence of str
         Sentences for the reader.
+    labels : mapping, optional
+        How honest the bundle's labels are, as of `iospstl_train.evaluation.labels.judge_labels`.
     """
 
     dataset: str
@@ -120,6 +127,7 @@ class Report:
     command: str
     pictures: Sequence[str] = ()
     notes: Sequence[str] = ()
+    labels: Mapping[str, Any] | None = None
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -256,6 +264,9 @@ def _describe_run(report: Report) -> list[str]:
         f"One run with one seed: with {n_test} test sequences the standard error of an accuracy "
         f"is up to {_two_digits(spread)} points; differences of that size may be chance.",
     ]
+    if report.labels:
+        sentences = "\n".join(f"- {line}" for line in describe_labels(report.labels))
+        blocks += ["## Labels of the bundle", _LABELS_INTRODUCTION, sentences]
     if report.notes:
         blocks += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
     if report.pictures:

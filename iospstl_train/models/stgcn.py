@@ -126,12 +126,12 @@ class StgcnBlock(nn.Module):
         Convolving first is the same sum with an intermediate three times the output.
         """
         n, c, t, v = x.shape
-        nodes = x.permute(0, 2, 3, 1).reshape(n * t, v, c)
-        gathered = torch.matmul(graph.permute(2, 0, 1).reshape(v * 3, v), nodes)  # (nt, v*3, c)
+        nodes = x.permute(0, 2, 3, 1)
+        gathered = torch.matmul(graph.permute(2, 0, 1).reshape(v * 3, v), nodes)  # (n, t, v*3, c)
         weight = self.spatial.weight.view(3, self.n_out, c).transpose(1, 2).reshape(3 * c, -1)
         bias = graph.sum(dim=1).T @ self.spatial.bias.view(3, self.n_out)  # type: ignore[union-attr]
-        mixed = (gathered.view(n * t, v, 3 * c) @ weight) + bias
-        return mixed.view(n, t, v, self.n_out).permute(0, 3, 1, 2)
+        mixed = (gathered.view(n, t, v, 3 * c) @ weight) + bias
+        return mixed.permute(0, 3, 1, 2)
 
 
 class StgcnEncoder(nn.Module):

@@ -207,6 +207,12 @@ def test_a_file_that_the_manifest_does_not_vouch_for_is_refused(folder, name):
         ("encoder_stream", "velocity"),
         ("classifier_stream", "velocity"),
         ("n_neighbors", 0),
+        ("temperature", 0),
+        ("temperature", -1.5),
+        ("temperature", "warm"),
+        ("temperature", None),
+        ("temperature", float("inf")),
+        ("temperature", float("nan")),
     ],
 )
 def test_a_setting_that_nothing_can_run_with_is_refused(folder, key, value):

@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 
-from iospstl_core.normalize import normalize
 from iospstl_core.skeleton import NTU_25
 from iospstl_core.store import find_occlusion, open_store
-from iospstl_train.data.live import NO_CLIP, Clip, cut_window, join_clips, live_windows, read_clip
+from iospstl_train.data.live import (
+    NO_CLIP,
+    Clip,
+    action_window,
+    cut_window,
+    join_clips,
+    pause_window,
+    read_clip,
+)
 from iospstl_train.data.recording import Recording
 from iospstl_train.data.store import write_occlusion, write_store
 
@@ -73,54 +80,58 @@ def test_a_window_ends_where_it_is_told_and_begins_with_the_person():
     assert present.shape == (11, 1)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    recordings = []
-    for index in range(6):
-        one = clip(20 + index, [0, 0, 2])
-        recordings.append(Recording(f"clip {index}", one.xyz, one.present, index % 2, index))
+def test_a_window_of_an_action_ends_in_its_second_half():
+    """The arms rise steadily: their height in the last frame tells where the window ended."""
+    before, rising = clip(20, [0, 0, 2]), clip(30, [1, 0, 2])
+    ends, rng = set(), np.random.default_rng(0)
+    for _ in range(200):
+        xyz, present = action_window(before, rising, FPS, 12, rng)
+        assert (len(xyz), len(present)) == (12, 12)
+        ends.add(round(float(xyz[-1, 0, 4, 1] - xyz[-1, 0, 0, 1] - REST[4, 1] + REST[0, 1]) * 100))
+    assert ends == set(range(15, 30))
+
+
+def test_a_short_action_has_a_pause_before_it():
+    xyz, _ = action_window(
+        clip(20, [0, 0, 2]), clip(4, [1, 0, 2]), FPS, 12, np.random.default_rng(0)
+    )
+    assert len(xyz) == 12
+    assert np.abs(np.diff(xyz[:4, 0, 0], axis=0)).max() < 0.05
+
+
+def test_a_window_of_a_pause_ends_between_the_clips():
+    before, after = clip(20, [0, 0, 2]), clip(30, [0, 0, 2])
+    before.xyz[..., 0, 1] += 1  # the root tells the clips apart
+    rng = np.random.default_rng(0)
+    last = [pause_window(before, after, FPS, 8, rng)[0][-1, 0, 0, 1] for _ in range(200)]
+    heights = np.array(last) - REST[0, 1]
+    assert heights.max() < 0.5  # on the way, at least AFTER_S after the first clip
+    assert np.ptp(heights) > 0.1
+    assert np.isclose(heights, 0, atol=0.02).mean() > 0.4
+    alone = pause_window(clip(2, [0, 0, 2]), clip(1, [0, 0, 2]), FPS, 8, rng)[0]
+    assert len(alone) >= 2
+
+
+def test_reading_hides_and_drops_frames_of_nobody(tmp_path):
+    one = clip(6, [0, 0, 2])
+    one.present[:2] = False
+    one.xyz[:2] = np.nan
     manifest = {
         "dataset": "tiny",
-        "class_names": ["up", "down"],
+        "class_names": ["up"],
         "n_persons": 1,
         "fps": FPS,
-        "splits": {"subjects": "train: subject in 0,1,2; test: subject in 3,4,5"},
+        "splits": {"subjects": "train: subject in 0; test: subject in 1"},
     }
-    folder = tmp_path_factory.mktemp("stores") / "tiny"
-    write_store(folder, manifest, NTU_25, recordings)
-    masks = [np.zeros(recording.xyz.shape[:-1], dtype=bool) for recording in recordings]
-    for mask in masks:
-        mask[:, :, 15] = True
-    write_occlusion(open_store(folder), "foot", iter(masks), {"kind": "by hand"})
-    return open_store(folder)
-
-
-def test_windows_are_of_the_sequences_asked_for(store):
-    drawn = live_windows(store, None, np.array([0, 2, 5]), 1.0, 25, 12, seed=1)
-    assert set(drawn.sequence.tolist()) == {0, 2, 5}
-    is_action = drawn.label != NO_CLIP
-    assert (is_action.sum(), (~is_action).sum()) == (25, 12)
-    np.testing.assert_array_equal(drawn.label[is_action], drawn.sequence[is_action] % 2)
-    assert drawn.xyz.shape == (37, 50, 1, 25, 3)
-    assert drawn.present.all()
-    again = live_windows(store, None, np.array([0, 2, 5]), 1.0, 25, 12, seed=1)
-    np.testing.assert_array_equal(again.xyz, drawn.xyz)
-
-
-def test_a_window_of_an_action_ends_in_its_second_half(store):
-    """The arms rise steadily: the height in the last frame tells where the window ended."""
-    drawn = live_windows(store, None, np.array([1]), 0.5, 100, 0, seed=0)
-    one = read_clip(store, 1, None)
-    rows = [slice(end - 5, end + 1) for end in range(10, 21)]
-    expected = [normalize(one.xyz[part], one.present[part]) for part in rows]
-    assert len(drawn.xyz) == len(rows)
-    for window in drawn.xyz:
-        assert min(np.abs(window - other.xyz).max() for other in expected) < 1e-5
-
-
-def test_occlusion_is_applied(store):
-    occlusion = find_occlusion(store, "foot")
-    drawn = live_windows(store, occlusion, np.array([0, 1]), 1.0, 10, 5, seed=0)
-    hidden = np.isnan(drawn.xyz[..., 0])
+    write_store(
+        tmp_path / "tiny", manifest, NTU_25, [Recording("one", one.xyz, one.present, 0, 0)]
+    )
+    store = open_store(tmp_path / "tiny")
+    mask = np.zeros((6, 1, 25), dtype=bool)
+    mask[2:, :, 15] = True
+    write_occlusion(store, "foot", iter([mask]), {"kind": "by hand"})
+    read = read_clip(store, 0, find_occlusion(store, "foot"))
+    assert len(read.xyz) == 4
+    hidden = np.isnan(read.xyz[..., 0])
     assert hidden[..., 15].all()
     assert not np.delete(hidden, 15, axis=-1).any()

@@ -224,3 +224,45 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path: Path):
     with pytest.raises(TypeError):
         write_report(tmp_path / "report.md", broken)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+LABELS = {
+    "temperature": 1.25,
+    "threshold": 0.05,
+    "held_out": {"ece_before": 0.07, "ece": 0.03},
+    "test": {
+        "is_fold": False,
+        "accuracy": 0.66,
+        "accuracy_whole": 0.72,
+        "accuracy_parts": 0.63,
+        "accuracy_live": 0.5,
+        "ece_before": 0.06,
+        "ece": 0.05,
+        "coverage": 0.98,
+        "accuracy_covered": 0.67,
+    },
+    "unknown": {"standing still": {"auroc": 0.95, "auroc_not_fitted": 0.51, "rejected": 0.22}},
+    "auroc_held_out_classes": [0.6, 0.7],
+}
+
+
+def test_labels_of_the_bundle_are_in_the_report(tmp_path):
+    write_report(tmp_path / "report.md", dataclasses.replace(REPORT, labels=LABELS))
+    text = (tmp_path / "report.md").read_text()
+    section = text.split("## Labels of the bundle")[1].split("## ")[0]
+    for words in (
+        "fitted on whole and partial actions",
+        "Accuracy on the test set: 72.0% on whole actions, 63.0% on parts of them, 50.0% on the "
+        "robot's windows",
+        "Temperature 1.25: calibration error (ECE) from 7.0% to 3.0% on held-out training windows",
+        "At the threshold 0.05, 2.0% of the actions of the test set are called unknown",
+        "AUROC 0.65 (0.60 to 0.70, 2 groups of classes",
+        "standing still: AUROC 0.95 (0.51 when not fitted on it), 22.0% called unknown.",
+    ):
+        assert words in section
+    assert json.loads((tmp_path / "report.json").read_text())["labels"] == LABELS
+
+
+def test_a_report_without_a_bundle_has_no_labels(tmp_path):
+    write_report(tmp_path / "report.md", REPORT)
+    assert "Labels of the bundle" not in (tmp_path / "report.md").read_text()
