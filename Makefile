@@ -5,9 +5,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 INSTALLED := setup.py setup.cfg constraints.txt package.xml \
-	$(wildcard scripts/* launch/*.launch.py config/*.yaml)
+	$(wildcard scripts/* launch/*.launch.py config/*.yaml config/joint_maps/*.yaml rviz/*.rviz)
 
-BENCHMARKS ?= $(sort $(wildcard benchmarks/*.py))
+BENCHMARKS ?= $(sort $(shell grep -l __main__ benchmarks/*.py))
 PYTEST_ARGS ?=
 
 # The ROS wheels in .venv (x86-64 Linux only) must not be mixed with a ROS 2 that is sourced, nor
