@@ -48,11 +48,11 @@ class Rejection:
     def score(self, embedding: FloatArray) -> DoubleArray:
         """Return scores (n,) of embeddings (n, n_features); the higher, the more like a class."""
         own = embedding @ self.class_whitening.astype(np.float64)
-        to_class = np.square(own[:, None] - self._white_means).sum(axis=2).min(axis=1)
-        to_other = np.square(
-            (embedding - self.other_mean) @ self.other_whitening.astype(np.float64)
-        )
-        return np.asarray(to_other.sum(axis=1) - to_class)
+        means = self._white_means
+        squares = np.square(own).sum(axis=1)[:, None] + np.square(means).sum(axis=1)
+        to_class = (squares - 2 * own @ means.T).min(axis=1)
+        other = (embedding - self.other_mean) @ self.other_whitening.astype(np.float64)
+        return np.asarray(np.square(other).sum(axis=1) - to_class)
 
     def known(self, embedding: FloatArray) -> FloatArray:
         """Return the share of held-out windows of the classes that scored lower, (n,), 0 to 1."""

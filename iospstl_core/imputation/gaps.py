@@ -60,9 +60,7 @@ def interpolate(values: FloatArray, gaps: Gaps) -> FloatArray:
     Observed cells keep their value; the first and last observed value are held; joints that are
     never observed take whatever stands in frame 0.
     """
-    start, end = (
-        np.take_along_axis(values, side[..., None], axis=1) for side in (gaps.before, gaps.after)
-    )
+    start, end = (_pick(values, _places(side)) for side in (gaps.before, gaps.after))
     return np.asarray(start + gaps.weight[..., None] * (end - start))
 
 
@@ -74,13 +72,10 @@ def interpolate_smoothly(values: FloatArray, gaps: Gaps) -> FloatArray:
     """
     last = values.shape[1] - 1
     before, after = gaps.before, gaps.after
-    earlier = np.take_along_axis(gaps.before, np.maximum(before - 1, 0), axis=1)
-    later = np.take_along_axis(gaps.after, np.minimum(after + 1, last), axis=1)
+    earlier = before.ravel()[_places(np.maximum(before - 1, 0))]
+    later = after.ravel()[_places(np.minimum(after + 1, last))]
     earlier, later = np.minimum(earlier, before), np.maximum(later, after)
-    points = [
-        np.take_along_axis(values, frame[..., None], axis=1)
-        for frame in (earlier, before, after, later)
-    ]
+    points = [_pick(values, _places(frame)) for frame in (earlier, before, after, later)]
     span = (after - before)[..., None].astype(np.float32)
     leave = span * _slope(points[0], points[2], after - earlier)
     arrive = span * _slope(points[1], points[3], later - before)
@@ -88,6 +83,19 @@ def interpolate_smoothly(values: FloatArray, gaps: Gaps) -> FloatArray:
     cubic = (leave + arrive - 2 * (points[2] - points[1])) * t
     cubic = (cubic + 3 * (points[2] - points[1]) - 2 * leave - arrive) * t
     return np.asarray(points[1] + (cubic + leave) * t)
+
+
+def _places(frames: IntArray) -> IntArray:
+    """Places of cells (n, n_frames, ...) at other frames, in a flat array of all cells."""
+    n, n_frames = frames.shape[:2]
+    n_joints = frames[0, 0].size if n else 1
+    first = np.arange(n)[:, None] * (n_frames * n_joints) + np.arange(n_joints)
+    return np.asarray(frames * n_joints + first.reshape(n, 1, *frames.shape[2:]))
+
+
+def _pick(values: FloatArray, places: IntArray) -> FloatArray:
+    """Values (n, n_frames, ..., 3) at places in a flat array of all cells."""
+    return np.asarray(values.reshape(-1, values.shape[-1])[places])
 
 
 def _slope(start: FloatArray, end: FloatArray, n_frames: IntArray) -> FloatArray:
