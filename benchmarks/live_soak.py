@@ -1,4 +1,4 @@
-"""A long run of the live recogniser: does its memory grow, does it miss a beat?
+"""Run the live recogniser for long, and see whether memory grows or beats are missed.
 
     python benchmarks/live_soak.py --minutes 30
 
