@@ -23,7 +23,7 @@ USER robot
 WORKDIR /home/robot
 # Fast DDS would choose shared memory towards nodes outside, which belongs to another user there: every
 # message would be lost without a word.
-ENV VIRTUAL_ENV=/opt/iospstl FASTDDS_BUILTIN_TRANSPORTS=UDPv4
+ENV VIRTUAL_ENV=/opt/iospstl FASTDDS_BUILTIN_TRANSPORTS=UDPv4 OPENBLAS_NUM_THREADS=1
 # `ros2 launch` ends its nodes on this signal, and leaves them alone on SIGTERM.
 STOPSIGNAL SIGINT
 ENTRYPOINT ["/entrypoint"]

@@ -42,6 +42,7 @@ def generate_launch_description():
         arguments=["--no-autostart", "--bundle", value["bundle"], "--adapter", value["adapter"]],
         ros_arguments=["--log-level", value["log_level"]],
         remappings=[("skeletons", value["input_topic"])],
+        additional_env={"OPENBLAS_NUM_THREADS": "1"},  # its threads wait for each other, busily
         parameters=[
             value["params_file"],
             {"use_sim_time": ParameterValue(value["use_sim_time"], value_type=bool)},
