@@ -26,6 +26,7 @@ from iospstl_core.skeleton import (
     map_joints,
 )
 from iospstl_ros.adapters.adapter import Adapter, AdapterSettings
+from iospstl_ros.adapters.message_fields import guarded
 from iospstl_ros.frames import FloatArray, SkeletonFrame, stamp_ns_of
 
 try:
@@ -44,6 +45,7 @@ _REQUIRED = {
     "z": _FLOAT32,
     "person": _UINT32,
 }
+_TYPE = "sensor_msgs/msg/PointCloud2"
 _OPTIONAL = {"confidence": _FLOAT32}
 _TYPE_NAMES = {_FLOAT32: "float32", _UINT32: "uint32"}
 _FORMATS = {_FLOAT32: "f4", _UINT32: "u4"}
@@ -60,9 +62,9 @@ def make_pointcloud(settings: AdapterSettings) -> Adapter:
 
     return Adapter(
         name="pointcloud",
-        message_type="sensor_msgs/msg/PointCloud2",
+        message_type=_TYPE,
         install="sudo apt install ros-$ROS_DISTRO-sensor-msgs",
-        read=read,
+        read=guarded("pointcloud", _TYPE, read),
     )
 
 
