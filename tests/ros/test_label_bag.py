@@ -447,9 +447,10 @@ def test_iospstl_train_runs_it(tmp_path, recording, bundle):
 def test_a_signal_leaves_nothing_behind(tmp_path, bundle, number):
     source = write_recording(tmp_path / "long", n_frames=4000)
     process = start(source, tmp_path / "new" / "out", "--bundle", bundle, "--rate", 1000)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not list(tmp_path.glob("new/.out.partial-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
+    assert list(tmp_path.glob("new/.out.partial-*")), process.poll()
     process.send_signal(number)
     _, fault = process.communicate(timeout=20)
     assert process.returncode == 130

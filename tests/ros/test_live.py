@@ -78,11 +78,14 @@ def test_events_tell_starts_and_ends_and_silence_ends_everything(processes, part
     assert partner.spin_until(lambda: last.items() <= partner.events[-1].items(), timeout_s=5.0)
     assert time.monotonic() - started < 3.0
     told = [(item["event"], item["label"]) for item in partner.events]
-    assert told == [
-        (event, label)  # the hand that moves down passes the one of a person who stands
-        for label in ("hand up", "stand", "hand down")
-        for event in ("started", "ended")
+    assert [event for event, _ in told] == ["started", "ended"] * (len(told) // 2)
+    labels = [label for _, label in told]
+    assert labels[::2] == labels[1::2]
+    # the hand that moves down passes the one of a person who stands; a busy machine may fall silent
+    once = [
+        label for label, before in zip(labels, [None, *labels], strict=False) if label != before
     ]
+    assert once == ["hand up", "stand", "hand down"]
     stamps = [item["stamp"] for item in partner.events]
     assert (stamps[1], stamps[3]) == (stamps[2], stamps[4])
     assert partner.events[-1]["stamp"] == pytest.approx((next_ns - 1e9 / 30) * 1e-9, abs=1e-3)
