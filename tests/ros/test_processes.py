@@ -113,7 +113,7 @@ def test_messages_that_are_wrong_cost_only_themselves(recognizer, partner):
     assert values["errors"] == "0"
     assert recognizer.poll() is None
     log = recognizer.log.read_text()
-    assert "message dropped: skeleton cloud: " in log
+    assert "message dropped: pointcloud: skeleton cloud: " in log
     assert "Traceback" not in log
     assert log.count("message dropped") < 20  # throttled
 
