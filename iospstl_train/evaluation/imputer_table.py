@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
 from iospstl_train.config import config_to_dict
@@ -39,13 +38,13 @@ from iospstl_train.evaluation.imputer_pictures import (
 )
 from iospstl_train.evaluation.imputer_rows import ROWS
 from iospstl_train.evaluation.linear import evaluate_encoder
+from iospstl_train.evaluation.probe import neighbor_accuracy
 from iospstl_train.occlusion.occlude import find_or_make_occlusion
 from iospstl_train.training.embed import embed
 
 FloatArray = NDArray[np.float32]
 
 PICTURE_ROWS = ("linear", "knn", "restore")
-N_PROBE_NEIGHBORS = 5
 _MB = 1e6
 
 
@@ -252,19 +251,17 @@ class ImputerTable:
 
 
 def probe_accuracy(features: FloatArray, windows: WindowSet) -> float:
-    """Return the share of test windows that their nearest training windows recognise, by cosine.
+    """Return the share of test windows that their nearest training windows recognise.
 
     Parameters
     ----------
     features : ndarray of shape (n, n_features), float32
-        Embeddings; `N_PROBE_NEIGHBORS` vote, weighted by inverse distance.
     windows : WindowSet
     """
     train, test = windows.is_train, windows.is_test
-    n_neighbors = min(N_PROBE_NEIGHBORS, int(train.sum()))
-    probe = KNeighborsClassifier(n_neighbors, weights="distance", metric="cosine")
-    probe.fit(features[train], windows.label[train])
-    return float(probe.score(features[test], windows.label[test]))
+    return neighbor_accuracy(
+        (features[train], windows.label[train]), (features[test], windows.label[test])
+    )
 
 
 @contextmanager
