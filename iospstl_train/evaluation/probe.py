@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+Labeled: TypeAlias = tuple[FloatArray, IntArray]
 
 N_NEIGHBORS = 5
 
 
-def neighbor_accuracy(train: tuple[FloatArray, IntArray], test: tuple[FloatArray, IntArray]) -> float:
+def neighbor_accuracy(train: Labeled, test: Labeled) -> float:
     """Return the share of test samples that their nearest training samples label right.
 
     Five neighbours (all, if there are fewer) vote, weighted by the inverse of the cosine distance.
