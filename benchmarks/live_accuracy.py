@@ -33,12 +33,10 @@ from iospstl_ros.engine import Engine
 from iospstl_ros.frames import SkeletonFrame
 from iospstl_ros.settings import RecognizerParameters
 from iospstl_train.cli import main as run_command
-from iospstl_train.data.live import NO_CLIP, Clip, Stream, join_clips, read_clip
+from iospstl_train.data.live import AFTER_S, NO_CLIP, Clip, Stream, join_clips, read_clip
 from iospstl_train.data.store import find_store
 
 PERSON = 1
-LATE_S = 0.3
-"""A label so long after the end of an action still counts as one of it."""
 
 Heard = tuple[float, str, bool]  # stream time, label, whether it is a class
 
@@ -227,7 +225,7 @@ def _measure(heard: Sequence[Heard], spans: Sequence[Span]) -> dict[str, Any]:
 
     actions = [span for span in spans if span.kind == "action"]
     inside = [between(span.start_s, span.end_s) for span in actions]
-    late = [between((span.start_s + span.end_s) / 2, span.end_s + LATE_S) for span in actions]
+    late = [between((span.start_s + span.end_s) / 2, span.end_s + AFTER_S) for span in actions]
     votes = [Counter(label for _, label, known in part if known).most_common(1) for part in late]
     first_s = [_first_right(part, span) for part, span in zip(inside, actions, strict=True)]
     n_changes = sum(one[1] != other[1] for one, other in pairwise(heard))

@@ -17,7 +17,8 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegression
 
 from iospstl_core.rejection import Rejection
-from iospstl_train.examples import ExampleSet, Kind
+from iospstl_train.data.window_kinds import Kind
+from iospstl_train.examples import ExampleSet
 
 FloatArray = NDArray[np.float32]
 DoubleArray = NDArray[np.float64]

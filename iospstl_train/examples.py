@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -19,17 +18,23 @@ from tqdm import tqdm
 from iospstl_core.errors import InputError
 from iospstl_core.normalize import Window, normalize
 from iospstl_core.pipeline import Recognizer
-from iospstl_core.skeleton import NTU_25, joint_sources, map_joints
-from iospstl_core.store import Occlusion, Store, hide
-from iospstl_train.data.live import Clip, action_window, pause_window
+from iospstl_core.skeleton import NTU_25, joint_sources
+from iospstl_core.store import Occlusion, Store
+from iospstl_train.data.live import Clip, read_clip
+from iospstl_train.data.window_kinds import (
+    ACTIONS,
+    LIVE_KINDS,
+    MADE,
+    N_DRAWN,
+    WITH_PARTNER,
+    choose_partner,
+    make_live_window,
+    make_window,
+)
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
-RawSequence = tuple[FloatArray, BoolArray]
-
-MIN_PART = 0.4
-"""Shortest part of an action that should still be recognised."""
 
 MIN_OBSERVED = 0.1
 """Windows of which less is seen get no label from the robot."""
@@ -40,37 +45,7 @@ MAX_MADE = 2000
 MAX_KEPT = 3000
 """Sequences whose examples go into a bundle."""
 
-_JITTER_M = 0.003
-_BLOCKS = 6
 _BATCH = 64
-
-
-class Kind(IntEnum):
-    """What a window shows."""
-
-    WHOLE = 0
-    START = 1
-    MIDDLE = 2
-    STILL = 3
-    JOINED = 4
-    SHUFFLED = 5
-    LIVE = 6
-    PAUSE = 7
-
-
-ACTIONS = (Kind.WHOLE, Kind.START, Kind.MIDDLE, Kind.LIVE)
-MADE = (Kind.STILL, Kind.JOINED, Kind.SHUFFLED, Kind.PAUSE)
-N_DRAWN = {Kind.LIVE: 3, Kind.PAUSE: 2}
-"""Windows of a kind that are cut from a sequence, where it is more than one."""
-
-_WITH_PARTNER = (Kind.JOINED, Kind.LIVE, Kind.PAUSE)
-
-DESCRIPTIONS = {
-    Kind.PAUSE: "pause after an action",
-    Kind.STILL: "standing still",
-    Kind.JOINED: "end of one action, start of another",
-    Kind.SHUFFLED: "action shuffled in time",
-}
 
 
 @dataclass(frozen=True)
@@ -102,13 +77,9 @@ class Sequences:
         """Joints (25,) that the source has."""
         return np.asarray(joint_sources(self.store.layout, NTU_25) >= 0)
 
-    def read(self, index: int) -> RawSequence:
-        """Return xyz (n_frames, n_persons, 25, 3) in the camera frame, and present."""
-        row = int(self.rows[index])
-        xyz, present = self.store.sequence(row)
-        if self.occlusion is not None:
-            xyz = hide(xyz, self.occlusion.hidden[self.store.frames(row)])
-        return map_joints(xyz, self.store.layout, NTU_25)[0], present
+    def read(self, index: int) -> Clip:
+        """Return a recording with all its frames."""
+        return read_clip(self.store, int(self.rows[index]), self.occlusion)
 
 
 @dataclass(frozen=True)
@@ -258,117 +229,30 @@ def _windows(
     made = np.linspace(0, n - 1, min(max_made, n)).round().astype(np.int64)
     for index in tqdm(range(n), desc="cut and embed", leave=False, disable=None):
         rng = np.random.default_rng([seed, index])
+        own = sequences.read(index)
         kinds = (*ACTIONS, *MADE) if index in made else ACTIONS
-        for kind in np.repeat(kinds, [N_DRAWN.get(kind, 1) for kind in kinds]):
+        for kind in [each for each in kinds for _ in range(N_DRAWN.get(each, 1))]:
             other: int | None = index
-            if kind in _WITH_PARTNER:
+            if kind in WITH_PARTNER:
                 other = choose_partner(index, label, sequences.group, rng)
             if other is None:
                 continue
-            pair = sequences.read(index), sequences.read(other)
-            if kind in (Kind.LIVE, Kind.PAUSE):
-                xyz, present = make_live_window(kind, *pair, settings.window_s, fps, rng)
+            partner = own if other == index else sequences.read(other)
+            if kind in LIVE_KINDS:
+                clip = make_live_window(kind, own, partner, settings.window_s, fps, rng)
             else:
-                xyz, present = make_window(kind, *pair, rng)
-            xyz, present = _add_absent(xyz, present, settings.n_persons)
-            window = normalize(xyz, present, settings.n_frames)
+                clip = make_window(kind, own, partner, rng)
+            window = normalize(*_add_absent(clip, settings.n_persons), settings.n_frames)
             if _observed_share(window, sequences.available) >= MIN_OBSERVED:
                 facts = (label[index], label[other], kind, sequences.group[index], index)
                 yield window, tuple(int(fact) for fact in facts)
 
 
-def choose_partner(
-    index: int, label: IntArray, group: IntArray, rng: np.random.Generator
-) -> int | None:
-    """Return a sequence of another class, of the same group where there is one; None without."""
-    others = np.flatnonzero(label != label[index])
-    near = others[group[others] == group[index]]
-    candidates = near if len(near) else others
-    return int(rng.choice(candidates)) if len(candidates) else None
-
-
-def make_window(
-    kind: Kind, first: RawSequence, second: RawSequence, rng: np.random.Generator
-) -> RawSequence:
-    """Return xyz (n, n_persons, n_joints, 3) and present (n, n_persons) of one kind of window.
-
-    Parameters
-    ----------
-    kind : Kind
-    first : (xyz, present)
-        The sequence that the window is of.
-    second : (xyz, present)
-        For JOINED: its first half is moved to where the last half of `first` ends.
-    rng : Generator
-    """
-    xyz, present = first
-    n = len(xyz)
-    if kind == Kind.STILL:
-        seen = np.flatnonzero(~np.isnan(xyz[..., 0]).all(axis=(1, 2)))
-        frame = int(rng.choice(seen)) if len(seen) else 0
-        noise = rng.normal(0, _JITTER_M, xyz.shape).astype(np.float32)
-        return xyz[frame] + noise, np.repeat(present[frame : frame + 1], n, axis=0)
-    if kind == Kind.JOINED:
-        half = (len(second[0]) + 1) // 2
-        end, start = xyz[n // 2 :], second[0][:half]
-        moved = start + (_place(end[::-1]) - _place(start))
-        return np.concatenate([end, moved]), np.concatenate([present[n // 2 :], second[1][:half]])
-    if kind == Kind.SHUFFLED:
-        blocks = np.array_split(np.arange(n), _BLOCKS)
-        order = np.concatenate([blocks[block] for block in rng.permutation(_BLOCKS)])
-        return xyz[order], present[order]
-    length = n if kind == Kind.WHOLE else max(round(n * rng.uniform(MIN_PART, 1)), min(n, 2))
-    begin = int(rng.integers(n - length + 1)) if kind == Kind.MIDDLE else 0
-    return xyz[begin : begin + length], present[begin : begin + length]
-
-
-def make_live_window(
-    kind: Kind,
-    sequence: RawSequence,
-    other: RawSequence,
-    window_s: float,
-    fps: float,
-    rng: np.random.Generator,
-) -> RawSequence:
-    """Return xyz (n, n_persons, n_joints, 3) and present (n, n_persons) as the robot cuts them.
-
-    Parameters
-    ----------
-    kind : {Kind.LIVE, Kind.PAUSE}
-        A window of `sequence`, after `other` and a pause; or of the pause after `sequence`.
-    sequence, other : (xyz, present)
-    window_s : float
-    fps : float
-    rng : Generator
-    """
-    clip, partner = _clip(sequence), _clip(other)
-    n_source = round(window_s * fps) + 1  # frames span the time: one more than steps
-    if kind == Kind.LIVE:
-        return action_window(partner, clip, fps, n_source, rng)
-    return pause_window(clip, partner, fps, n_source, rng)
-
-
-def _clip(sequence: RawSequence) -> Clip:
-    """Return a sequence without the frames of nobody; one without anybody as it is."""
-    xyz, present = sequence
-    there = present.any(axis=1)
-    return Clip(xyz[there], present[there]) if there.any() else Clip(xyz, present)
-
-
-def _place(xyz: FloatArray) -> FloatArray:
-    """Mean position (3,) in the first frame that shows anything; 0 without one."""
-    seen = ~np.isnan(xyz[..., 0])
-    shown = np.flatnonzero(seen.any(axis=(1, 2)))
-    if not len(shown):
-        return np.zeros(3, dtype=np.float32)
-    return np.asarray(xyz[shown[0]][seen[shown[0]]].mean(axis=0), dtype=np.float32)
-
-
-def _add_absent(xyz: FloatArray, present: BoolArray, n_persons: int) -> RawSequence:
-    """Widen the person axis of a sequence to that of the bundle with absent persons."""
-    missing = n_persons - xyz.shape[1]
-    wide = np.pad(xyz, ((0, 0), (0, missing), (0, 0), (0, 0)), constant_values=np.nan)
-    return wide, np.pad(present, ((0, 0), (0, missing)))
+def _add_absent(clip: Clip, n_persons: int) -> Clip:
+    """Widen the person axis of a clip to that of the bundle with absent persons."""
+    missing = n_persons - clip.xyz.shape[1]
+    wide = np.pad(clip.xyz, ((0, 0), (0, missing), (0, 0), (0, 0)), constant_values=np.nan)
+    return Clip(wide, np.pad(clip.present, ((0, 0), (0, missing))))
 
 
 def _observed_share(window: Window, available: BoolArray) -> float:

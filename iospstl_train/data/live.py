@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -27,6 +28,7 @@ JOIN_S = 0.4
 PAUSE_S = (0.5, 1.5)
 """Shortest and longest time that a person stands still before a clip."""
 _SWAY_M = 0.003
+_ON_FLOOR = np.array([1, 0, 1], dtype=np.float32)
 
 _FIRST_PROGRESS = 0.5
 """From here on a window that ends in an action is a window of that action."""
@@ -35,9 +37,8 @@ AFTER_S = 0.3
 """So long after a clip its label is not wrong yet."""
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One recorded sequence.
+class Clip(NamedTuple):
+    """One recorded sequence, or a window of it.
 
     Attributes
     ----------
@@ -71,12 +72,17 @@ class Stream:
 
 
 def read_clip(store: Store, index: int, occlusion: Occlusion | None) -> Clip:
-    """Return one sequence of a store in the joints of the models, without frames of nobody."""
+    """Return one sequence of a store in the joints of the models."""
     xyz, present = store.sequence(index)
     if occlusion is not None:
         xyz = hide(xyz, occlusion.hidden[store.frames(index)])
-    there = present.any(axis=1)
-    return Clip(map_joints(xyz[there], store.layout, NTU_25)[0], present[there])
+    return Clip(map_joints(xyz, store.layout, NTU_25)[0], present)
+
+
+def drop_nobody(clip: Clip) -> Clip:
+    """Return a clip without the frames of nobody; one without anybody as it is."""
+    there = clip.present.any(axis=1)
+    return Clip(clip.xyz[there], clip.present[there]) if there.any() else clip
 
 
 def join_clips(clips: Sequence[Clip], fps: float, rng: Generator) -> Stream:
@@ -101,7 +107,7 @@ def join_clips(clips: Sequence[Clip], fps: float, rng: Generator) -> Stream:
         n_pause = max(round(rng.uniform(*PAUSE_S) * fps), 1)
         if parts:
             last_xyz, last_present, _ = parts[-1]
-            xyz = xyz + (_floor_place(last_xyz[::-1]) - _floor_place(xyz))
+            xyz = xyz + _ON_FLOOR * (place_of(last_xyz[::-1]) - place_of(xyz))
             way = _way(last_xyz[-1], xyz[0], round(JOIN_S * fps))
             there = np.repeat((last_present[-1] & clip.present[0])[None], len(way), axis=0)
             parts.append((way, there, NO_CLIP))
@@ -131,17 +137,19 @@ def _progress(n_frames: int, number: int) -> NDArray[np.float64]:
     return np.arange(1, n_frames + 1) / n_frames
 
 
-def _floor_place(xyz: FloatArray) -> FloatArray:
-    """Where people (n_frames, n_persons, 25, 3) stand, height 0, in the first frame of them."""
+def place_of(xyz: FloatArray) -> FloatArray:
+    """Mean position (3,) in the first frame of (n_frames, n_persons, 25, 3) that shows anything.
+
+    0 where no frame does.
+    """
     for frame in xyz:
         seen = frame[~np.isnan(frame[..., 0])]
         if len(seen):
-            x, _, z = seen.mean(axis=0)
-            return np.array([x, 0, z], dtype=np.float32)
+            return np.asarray(seen.mean(axis=0), dtype=np.float32)
     return np.zeros(3, dtype=np.float32)
 
 
-def cut_window(stream: Stream, end: int, n_source: int) -> tuple[FloatArray, BoolArray]:
+def cut_window(stream: Stream, end: int, n_source: int) -> Clip:
     """Return at most `n_source` frames that end with frame `end`, as the robot's window would.
 
     It begins with the first frame that shows the first person; where that one is absent now,
@@ -151,13 +159,11 @@ def cut_window(stream: Stream, end: int, n_source: int) -> tuple[FloatArray, Boo
     present = stream.present[rows]
     column = present[:, 0] if present[-1, 0] else present.any(axis=1)
     start = int(column.argmax())
-    return stream.xyz[rows][start:], present[start:]
+    return Clip(stream.xyz[rows][start:], present[start:])
 
 
-def action_window(
-    before: Clip, clip: Clip, fps: float, n_source: int, rng: Generator
-) -> tuple[FloatArray, BoolArray]:
-    """Return a window that ends in the second half of a clip, or just after its last frame.
+def action_window(before: Clip, clip: Clip, fps: float, n_source: int, rng: Generator) -> Clip:
+    """Return a window that ends in the second half of a clip, at its last frame at the latest.
 
     What the clip is too short for was before it: a pause, and the end of another clip.
 
@@ -176,9 +182,7 @@ def action_window(
     return cut_window(stream, int(rng.choice(ends)), n_source)
 
 
-def pause_window(
-    before: Clip, clip: Clip, fps: float, n_source: int, rng: Generator
-) -> tuple[FloatArray, BoolArray]:
+def pause_window(before: Clip, clip: Clip, fps: float, n_source: int, rng: Generator) -> Clip:
     """Return a window that ends between two clips: on the way, or standing still.
 
     Parameters as of `action_window`; it ends `AFTER_S` after the first clip at the earliest.

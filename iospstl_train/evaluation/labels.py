@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from iospstl_core.rejection import DEFAULT_THRESHOLD, Rejection
 from iospstl_train.calibration import Labeler, fit_head, fit_rejection, fold_numbers
-from iospstl_train.examples import DESCRIPTIONS, MADE, ExampleSet, Kind
+from iospstl_train.data.window_kinds import DESCRIPTIONS, MADE, Kind
+from iospstl_train.examples import ExampleSet
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]

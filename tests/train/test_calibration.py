@@ -16,13 +16,14 @@ from iospstl_train.calibration import (
     has_people,
     hold_out,
 )
+from iospstl_train.data.window_kinds import ACTIONS, DESCRIPTIONS, MADE, Kind
 from iospstl_train.evaluation.labels import (
     describe_labels,
     expected_calibration_error,
     judge_labels,
     measure_actions,
 )
-from iospstl_train.examples import ACTIONS, DESCRIPTIONS, MADE, ExampleSet, Kind
+from iospstl_train.examples import ExampleSet
 
 N_FEATURES = 6
 MEANS = np.random.default_rng(1).normal(size=(5, N_FEATURES)) * 2.5

@@ -9,17 +9,14 @@ from iospstl_core.bundle import open_bundle
 from iospstl_core.errors import InputError
 from iospstl_core.normalize import Window, normalize
 from iospstl_core.pipeline import Recognizer
+from iospstl_train.data.live import Clip
+from iospstl_train.data.window_kinds import ACTIONS, N_DRAWN, Kind, choose_partner, make_window
 from iospstl_train.examples import (
-    ACTIONS,
-    N_DRAWN,
     ExampleSet,
-    Kind,
-    choose_partner,
     choose_sequences,
     from_arrays,
     join_examples,
     make_examples,
-    make_window,
 )
 from tests.train.labels import write_draft
 
@@ -33,7 +30,7 @@ def counted(n, first=0):
     """A sequence of one joint whose x tells the frame."""
     xyz = np.zeros((n, 1, 1, 3), dtype=np.float32)
     xyz[:, 0, 0, 0] = first + np.arange(n)
-    return xyz, np.ones((n, 1), dtype=bool)
+    return Clip(xyz, np.ones((n, 1), dtype=bool))
 
 
 def frames_of(kind, n=20, seed=0):
@@ -77,7 +74,7 @@ def test_standing_still_where_somebody_is_seen():
     xyz, present = counted(20)
     xyz[:19] = np.nan
     for seed in range(10):
-        window, _ = make_window(Kind.STILL, (xyz, present), (xyz, present), rng_of(seed))
+        window, _ = make_window(Kind.STILL, Clip(xyz, present), Clip(xyz, present), rng_of(seed))
         assert not np.isnan(window).any()
 
 

@@ -10,6 +10,7 @@ from iospstl_train.data.live import (
     Clip,
     action_window,
     cut_window,
+    drop_nobody,
     join_clips,
     pause_window,
     read_clip,
@@ -130,7 +131,9 @@ def test_reading_hides_and_drops_frames_of_nobody(tmp_path):
     mask = np.zeros((6, 1, 25), dtype=bool)
     mask[2:, :, 15] = True
     write_occlusion(store, "foot", iter([mask]), {"kind": "by hand"})
-    read = read_clip(store, 0, find_occlusion(store, "foot"))
+    whole = read_clip(store, 0, find_occlusion(store, "foot"))
+    assert len(whole.xyz) == 6
+    read = drop_nobody(whole)
     assert len(read.xyz) == 4
     hidden = np.isnan(read.xyz[..., 0])
     assert hidden[..., 15].all()
