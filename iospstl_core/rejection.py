@@ -22,6 +22,9 @@ DoubleArray = NDArray[np.float64]
 DEFAULT_THRESHOLD = 0.05
 """Share of the true actions that may be called unknown where nobody asks for another one."""
 
+MIN_OBSERVED = 0.1
+"""Share of a window's joints; where less is seen there is no label at all, not even unknown."""
+
 
 @dataclass(frozen=True)
 class Rejection:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from iospstl_core.errors import InputError
+from iospstl_core.rejection import DEFAULT_THRESHOLD, MIN_OBSERVED
 from iospstl_core.session import DEFAULT_PROVIDERS
 from iospstl_core.skeleton import NTU_25, get_layout
 from iospstl_ros.adapters import MAKERS
@@ -79,7 +80,7 @@ class RecognizerParameters:
         0.3, "Joints of a lower confidence count as not observed", (0.0, 1.0)
     )
     min_observed_ratio: float = _setting(
-        0.1, "Share of a window's joints that must be observed for a label", (0.0, 1.0)
+        MIN_OBSERVED, "Share of a window's joints that must be observed for a label", (0.0, 1.0)
     )
     max_gap_s: float = _setting(
         2.0, "Silence of the input after which everybody starts afresh, seconds", (0.0, 60.0)
@@ -94,7 +95,7 @@ class RecognizerParameters:
         2.0, "Distance within which two people may act together, metres", (0.0, 100.0)
     )
     score_threshold: float = _setting(
-        0.05,
+        DEFAULT_THRESHOLD,
         "Share of the known actions that may be called unknown_label; 0.0: every window gets the "
         "name of a class",
         (0.0, 1.0),

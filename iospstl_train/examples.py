@@ -18,6 +18,7 @@ from tqdm import tqdm
 from iospstl_core.errors import InputError
 from iospstl_core.normalize import Window, normalize
 from iospstl_core.pipeline import Recognizer
+from iospstl_core.rejection import MIN_OBSERVED
 from iospstl_core.skeleton import NTU_25, joint_sources
 from iospstl_core.store import Occlusion, Store
 from iospstl_train.data.live import Clip, read_clip
@@ -35,9 +36,6 @@ from iospstl_train.data.window_kinds import (
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
-
-MIN_OBSERVED = 0.1
-"""Windows of which less is seen get no label from the robot."""
 
 MAX_MADE = 2000
 """Sequences of which movement that is no class is made."""
