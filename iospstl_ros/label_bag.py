@@ -18,7 +18,7 @@ from iospstl_ros.adapters.adapter import Adapter
 from iospstl_ros.bag_outputs import BagOutputs, output_topics
 from iospstl_ros.bags import STORAGES, Bag, NewBag, new_bag, open_bag, refuse_existing
 from iospstl_ros.engine import Engine
-from iospstl_ros.labeler import Labeler, Summary
+from iospstl_ros.labeler import BagClock, Labeler, Summary
 from iospstl_ros.settings import RecognizerParameters
 from iospstl_ros.settings_file import make_settings, parse_assignments, read_params_file
 
@@ -76,13 +76,15 @@ def label_bag(
     refuse_existing(job.target)
     with open_bag(job.source) as bag:
         _refuse_known(bag, parameters, job.namespace)
-        engine = Engine(parameters)
+        clock = BagClock()
+        engine = Engine(parameters, clock)
         chosen = find_topic(bag, engine.adapter, job.topic)
         decode = bag.decoder(chosen)
         summary = Summary(recorded_s=bag.duration_s)
         started_s = time.monotonic()
         with new_bag(job.target, job.storage or bag.storage) as new:
-            labeler = Labeler(engine, BagOutputs(new, parameters, job.namespace), summary)
+            outputs = BagOutputs(new, parameters, job.namespace)
+            labeler = Labeler(engine, outputs, summary, clock)
             copies = _copy_connections(bag, new)
             for connection, bag_ns, raw in progress(bag.messages(), bag.n_messages):
                 new.write(copies[connection.id], bag_ns, raw)

@@ -7,12 +7,11 @@ the same bag gives the same labels on any machine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from iospstl_core.errors import InputError
-from iospstl_ros.adapters import make_adapter
 from iospstl_ros.bag_outputs import BagOutputs
 from iospstl_ros.engine import Engine
 from iospstl_ros.events import ActionEvents
@@ -88,6 +87,22 @@ class StampPace:
         self._due_ns = None
 
 
+@dataclass
+class BagClock:
+    """When the message at hand was recorded: the time of what has no stamp.
+
+    Attributes
+    ----------
+    now_ns : int
+    """
+
+    now_ns: int = 0
+
+    def __call__(self) -> int:
+        """Return the time in nanoseconds."""
+        return self.now_ns
+
+
 class Labeler:
     """Feeds an engine and writes what it says.
 
@@ -97,23 +112,25 @@ class Labeler:
     outputs : BagOutputs
     summary : Summary
         Counts what happens.
+    clock : BagClock
+        The one that the engine was made with; follows the messages.
     """
 
-    def __init__(self, engine: Engine, outputs: BagOutputs, summary: Summary) -> None:
+    def __init__(
+        self, engine: Engine, outputs: BagOutputs, summary: Summary, clock: BagClock
+    ) -> None:
         self._engine = engine
         self._outputs = outputs
         self._summary = summary
         self._pace = StampPace(engine.parameters.infer_rate_hz)
         self._events = ActionEvents() if engine.parameters.publish_events else None
         self._bag_ns: dict[int, int] = {}
-        self._last_ns = 0
-        settings = replace(engine.parameters.adapter_settings, clock_ns=lambda: self._last_ns)
-        engine.adapter = make_adapter(settings)  # what has no stamp was recorded at some time
+        self._clock = clock
 
     def feed(self, decode: Callable[[bytes], Any], raw: bytes, bag_ns: int) -> None:
         """Take a message of the skeletons; what is wrong with it costs only itself."""
         self._summary.messages += 1
-        self._last_ns = bag_ns
+        self._clock.now_ns = bag_ns
         try:
             added = self._engine.receive(decode(raw))
         except Exception as error:  # as live: an odd message costs only itself
@@ -136,7 +153,7 @@ class Labeler:
         """Recognise everybody's last frame."""
         self._process()
         if self._events is not None:
-            self._outputs.write_events(self._events.end_all(), self._last_ns)
+            self._outputs.write_events(self._events.end_all(), self._clock.now_ns)
 
     def _process(self) -> None:
         for result in self._engine.process(self._summary.note):
@@ -150,4 +167,4 @@ class Labeler:
         if self._events is not None and newest is not None:
             timeout_s = self._engine.parameters.track_timeout_s
             ended = self._events.expire(newest, timeout_s)
-            self._outputs.write_events(ended, self._last_ns)
+            self._outputs.write_events(ended, self._clock.now_ns)
