@@ -18,11 +18,10 @@ from iospstl_ros.adapters.message_fields import (
     Read,
     guarded,
     limited,
-    number_people,
     read_header,
 )
 from iospstl_ros.adapters.message_form import MessageForm, form_from_mapping
-from iospstl_ros.adapters.people import People, PointReader, make_frame
+from iospstl_ros.adapters.people import PointReader, make_frame, read_people
 from iospstl_ros.frames import SkeletonFrame
 
 
@@ -62,8 +61,7 @@ def _make_read(form: MessageForm, joint_map: JointMap, settings: AdapterSettings
         if form.persons:
             persons = limited(attrgetter(form.persons)(message), form.persons, MAX_PERSONS)
         known = [attrgetter(form.id)(person) if form.id else None for person in persons]
-        ids, names, has_ids = number_people(known, table)
-        points = [reader.read(person, min_confidence) for person in persons]
-        return make_frame(People(ids, points, names, has_ids), joint_map, stamp_ns, frame_id)
+        people = read_people(reader, persons, known, min_confidence, table)
+        return make_frame(people, joint_map, stamp_ns, frame_id)
 
     return read

@@ -14,9 +14,8 @@ from iospstl_ros.adapters.message_fields import (
     MAX_PERSONS,
     guarded,
     limited,
-    number_people,
 )
-from iospstl_ros.adapters.people import People, PointFields, PointReader, make_frame
+from iospstl_ros.adapters.people import PointFields, PointReader, make_frame, read_people
 from iospstl_ros.frames import SkeletonFrame
 
 _TYPE = "nuitrack_msgs/msg/Skeletons"
@@ -37,9 +36,9 @@ def make_nuitrack(settings: AdapterSettings) -> Adapter:
     def read(message: Any, min_confidence: float) -> SkeletonFrame:
         stamp_ns = settings.clock_ns()
         skeletons = limited(message.skeletons, "skeletons", MAX_PERSONS)
-        ids, names, has_ids = number_people([one.id for one in skeletons])
-        points = [reader.read(one, min_confidence) for one in skeletons]
-        return make_frame(People(ids, points, names, has_ids), joint_map, stamp_ns, _FRAME)
+        known = [one.id for one in skeletons]
+        people = read_people(reader, skeletons, known, min_confidence)
+        return make_frame(people, joint_map, stamp_ns, _FRAME)
 
     return Adapter(
         name="nuitrack",

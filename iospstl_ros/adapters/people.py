@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from iospstl_core.errors import InputError
 from iospstl_ros.adapters.joint_map import UNITS_M, JointMap
-from iospstl_ros.adapters.message_fields import MAX_POINTS, integer, limited, numbers, text
+from iospstl_ros.adapters.message_fields import (
+    MAX_POINTS,
+    IdTable,
+    integer,
+    limited,
+    number_people,
+    numbers,
+    text,
+)
 from iospstl_ros.adapters.pointcloud import MAX_COORDINATE_M
 from iospstl_ros.frames import SkeletonFrame
 
@@ -197,6 +205,29 @@ class PointReader:
                 f"{hint}; set joint_map to one for this source"
             )
         return place
+
+
+def read_people(
+    reader: PointReader,
+    persons: Sequence[Any],
+    known: Sequence[Any],
+    min_confidence: float,
+    table: IdTable | None = None,
+) -> People:
+    """Return the people of a message.
+
+    Parameters
+    ----------
+    reader : PointReader
+    persons : sequence
+        What the reader reads.
+    known, table
+        The ids, as of `message_fields.number_people`.
+    min_confidence : float
+    """
+    ids, names, has_ids = number_people(known, table)
+    points = [reader.read(person, min_confidence) for person in persons]
+    return People(ids, points, names, has_ids)
 
 
 def _plain(name: str) -> str:
