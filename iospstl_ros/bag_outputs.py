@@ -6,13 +6,11 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from iospstl_core.skeleton import NTU_25
-from iospstl_ros.adapters.pointcloud import write_skeletons
 from iospstl_ros.bag_messages import message_classes, types_with_vision
 from iospstl_ros.bags import NewBag
 from iospstl_ros.detections import detection_message
 from iospstl_ros.events import ActionEvent
-from iospstl_ros.frames import to_source
+from iospstl_ros.imputed import imputed_message
 from iospstl_ros.live_windows import Arrival
 from iospstl_ros.results import FrameResult, PersonResult
 from iospstl_ros.settings import RecognizerParameters
@@ -69,10 +67,10 @@ class BagOutputs:
         if result.most_salient is None:
             return
         self._write["label"](bag_ns, self._messages.String(data=result.most_salient.label))
+        header = self._header(result.arrival)
         if "imputed" in self._write:
-            self._write["imputed"](bag_ns, self._imputed(result))
+            self._write["imputed"](bag_ns, imputed_message(result, header, self._messages))
         if "actions" in self._write:
-            header = self._header(result.arrival)
             message = detection_message(result, self._top_k, self._messages, header)
             self._write["actions"](bag_ns, message)
 
@@ -85,16 +83,6 @@ class BagOutputs:
         seconds, nanoseconds = divmod(arrival.stamp_ns, 1_000_000_000)
         stamp = self._messages.Time(sec=seconds, nanosec=nanoseconds)
         return self._messages.Header(stamp=stamp, frame_id=arrival.frame_id)
-
-    def _imputed(self, result: FrameResult) -> Any:
-        axes = result.arrival.axes
-        return write_skeletons(
-            self._header(result.arrival),
-            {person.track_id: to_source(person.xyz, axes) for person in result.persons},
-            NTU_25,
-            {person.track_id: person.confidence for person in result.persons},
-            self._messages,
-        )
 
 
 def _json_lines(result: FrameResult) -> list[str]:

@@ -10,7 +10,7 @@ from iospstl_ros.frames import FloatArray, to_source
 from iospstl_ros.results import FrameResult, PersonResult
 
 
-def detection_message(result: FrameResult, top_k: int, messages: Any, header: Any = None) -> Any:
+def detection_message(result: FrameResult, top_k: int, messages: Any, header: Any) -> Any:
     """Return everybody's best classes and the box around their completed joints.
 
     The first hypothesis is the label that ``/action_label`` would say. Where that is the unknown
@@ -24,13 +24,9 @@ def detection_message(result: FrameResult, top_k: int, messages: Any, header: An
         Classes of a person.
     messages : module
         ``vision_msgs.msg``, which not every system has.
-    header : std_msgs/Header, optional
-        Goes into the messages; made of the result's by ROS 2 if left out.
+    header : std_msgs/Header
+        Goes into the messages.
     """
-    if header is None:
-        from iospstl_ros.outputs import make_header
-
-        header = make_header(result.arrival)
     detections = []
     for person in result.persons:
         xyz = to_source(person.xyz, result.arrival.axes)

@@ -7,12 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point
-from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import ColorRGBA, Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from iospstl_core.skeleton import NTU_25
-from iospstl_ros.adapters.pointcloud import write_skeletons
 from iospstl_ros.frames import FloatArray, to_source
 from iospstl_ros.live_windows import Arrival
 from iospstl_ros.results import FrameResult, PersonResult
@@ -43,17 +41,6 @@ def label_message(result: FrameResult) -> String | None:
     """Return the label of the most salient person; None if nobody was seen well enough."""
     person = result.most_salient
     return None if person is None else String(data=person.label)
-
-
-def imputed_message(result: FrameResult) -> PointCloud2:
-    """Return the completed skeletons with their confidence: 1 where observed, less elsewhere."""
-    axes = result.arrival.axes
-    return write_skeletons(
-        make_header(result.arrival),
-        {person.track_id: to_source(person.xyz, axes) for person in result.persons},
-        NTU_25,
-        {person.track_id: person.confidence for person in result.persons},
-    )
 
 
 def marker_message(result: FrameResult, lifetime_s: float) -> MarkerArray:

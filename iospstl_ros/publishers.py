@@ -13,10 +13,10 @@ from visualization_msgs.msg import MarkerArray
 
 from iospstl_ros.detections import detection_message
 from iospstl_ros.events import ActionEvent, ActionEvents
+from iospstl_ros.imputed import imputed_message
 from iospstl_ros.live_windows import Arrival
 from iospstl_ros.outputs import (
     delete_message,
-    imputed_message,
     label_message,
     make_header,
     marker_message,
@@ -80,7 +80,7 @@ class Publishers:
         if parameters.publish_events:
             self._tell(self._events.see(result))
         if result.persons and parameters.publish_imputed and _is_heard(self._imputed):
-            self._imputed.publish(imputed_message(result))
+            self._imputed.publish(imputed_message(result, make_header(result.arrival)))
         if result.persons and parameters.publish_actions and _is_heard(self._actions):
             header = make_header(result.arrival)
             message = detection_message(result, parameters.top_k, self._detections, header)

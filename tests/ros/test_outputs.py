@@ -7,11 +7,12 @@ from visualization_msgs.msg import Marker
 from iospstl_core.skeleton import NTU_25
 from iospstl_ros.adapters.pointcloud import read_skeletons
 from iospstl_ros.frames import to_source
+from iospstl_ros.imputed import imputed_message
 from iospstl_ros.outputs import (
     MARKER_NAMESPACES,
     delete_message,
-    imputed_message,
     label_message,
+    make_header,
     marker_id,
     marker_message,
 )
@@ -20,6 +21,10 @@ from tests.ros.people import make_arrival, make_person, make_result
 
 def by_namespace(message):
     return {marker.ns: marker for marker in message.markers}
+
+
+def imputed(result):
+    return imputed_message(result, make_header(result.arrival))
 
 
 def points(marker):
@@ -37,7 +42,7 @@ def test_there_is_no_label_where_too_little_was_seen_of_everybody():
 
 def test_imputed_skeletons_keep_header_and_say_what_was_seen():
     one = make_person(2**32 - 1, unfilled=("FootLeft",))
-    message = imputed_message(make_result(one))
+    message = imputed(make_result(one))
     assert message.header.frame_id == "kinect"
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (1_795_000_000, 123_456_789)
     everything = read_skeletons(message, NTU_25).persons[2**32 - 1]
@@ -48,7 +53,7 @@ def test_imputed_skeletons_keep_header_and_say_what_was_seen():
 
 @pytest.mark.parametrize(("min_confidence", "shows"), [(0.2, True), (0.25, True), (0.3, False)])
 def test_imputed_joints_carry_their_confidence(min_confidence, shows):
-    message = imputed_message(make_result(make_person()))
+    message = imputed(make_result(make_person()))
     found = read_skeletons(message, NTU_25, min_confidence).persons[1]
     assert np.isfinite(found[NTU_25.index("Head"), 0]) == shows
     assert np.isfinite(np.delete(found, NTU_25.index("Head"), axis=0)).all()
@@ -107,7 +112,7 @@ def test_every_person_id_fits_into_a_marker_id(track_id, expected):
 def test_everything_goes_back_to_the_axes_of_the_source(axes):
     one = make_person(unfilled=("FootLeft",))
     result = make_result(one, axes=axes)
-    sent = read_skeletons(imputed_message(result), NTU_25).persons[1]
+    sent = read_skeletons(imputed(result), NTU_25).persons[1]
     np.testing.assert_array_equal(sent, to_source(one.xyz, axes))
     markers = by_namespace(marker_message(result, lifetime_s=1.5))
     np.testing.assert_array_equal(
