@@ -1,5 +1,7 @@
 """The adapter `custom`: whatever a joint map describes can be read."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +15,7 @@ from iospstl_ros.adapters.adapter import AdapterSettings
 from iospstl_ros.adapters.joint_maps import joint_map_to_mapping, load_joint_map
 from tests.ros import source_messages as source
 
+ROOT = Path(__file__).parents[2]
 PLACE = source.raised_hand()
 JOINTS = source.joints_of(PLACE)
 POSES = {"points": "poses", "point": "position"}
@@ -171,3 +174,22 @@ def test_a_field_that_does_not_exist_is_named(adapter):
         adapter("coco-17", {"persons": "people", "points": "x"}).read(
             source.pose_array(PLACE), 0.0
         )
+
+
+def test_the_map_in_the_documentation_is_one(tmp_path):
+    text = (ROOT / "docs" / "node.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "my-camera.yaml"
+    path.write_text(block)
+    ours = make_adapter(AdapterSettings("custom", "", str(path), "my_msgs/msg/People"))
+    places = [(0, -0.6, 2), (0, -0.4, 2), (-0.2, -0.3, 2), (0.2, -0.3, 2)]
+    joints = [
+        SimpleNamespace(position=SimpleNamespace(x=x, y=y, z=z), score=0.9) for x, y, z in places
+    ]
+    person = SimpleNamespace(track_id=5, joints=joints)
+    header = source.pose_array(PLACE).header
+    frame = ours.read(SimpleNamespace(header=header, people=[person]), 0.3)
+    assert frame.has_ids
+    seen = {name: frame.persons[5][NTU_25.index(name)] for name in ("Head", "SpineShoulder")}
+    np.testing.assert_allclose(seen["Head"], [0, 0.6, 2], atol=1e-6)
+    np.testing.assert_allclose(seen["SpineShoulder"], [0, 0.3, 2], atol=1e-6)
