@@ -2,7 +2,7 @@
 
 The score is a relative Mahalanobis distance (after Ren et al., 2021, arXiv:2106.09022): how much
 nearer an embedding is to a class than to movement that is none. For that, training windows were
-made to stand still, joined in the middle of two actions and shuffled in time.
+made to stand still, joined in the middle of two actions, shuffled in time and cut from pauses.
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ OWN_SOURCE = {
 """The cell source of each row that is no fallback."""
 _LABELS_INTRODUCTION = (
     "The bundle's classifier is fitted on whole and partial actions, since a robot sees the "
-    "beginning of an action before the whole of it; the rows above are fitted on whole ones."
+    "beginning of an action before the whole of it, and on windows as the robot cuts them, out "
+    "of recordings joined with pauses: they end in the second half of an action and may begin "
+    "before it. The rows above are fitted on whole recordings only."
 )
 _NOT_FILLED = ("observed", "absent", "unfilled")
 _RIVALS = {"knn": ("none", "linear", "mean"), "restore": ("none", "linear", "mean", "knn")}
