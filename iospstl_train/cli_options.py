@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -56,3 +58,9 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add --seed and --device."""
     parser.add_argument("--seed", type=int, default=1, help="of weights, order and masks")
     parser.add_argument("--device", default="cpu", help="torch device, such as cuda")
+
+
+def say(lines: Sequence[str]) -> None:
+    """Print lines at once, also into a pipe."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()

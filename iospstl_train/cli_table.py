@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iospstl_core.errors import InputError
-from iospstl_train.cli_options import Commands, add_command, add_config_options, add_data_options
+from iospstl_train.cli_options import (
+    Commands,
+    add_command,
+    add_config_options,
+    add_data_options,
+    say,
+)
 
 if TYPE_CHECKING:
     from iospstl_train.evaluation.imputer_options import TableOptions
@@ -67,13 +72,11 @@ def _run_imputers(options: argparse.Namespace) -> None:
     from iospstl_train.evaluation.imputer_table import ImputerTable
 
     table_options = _make_options(options)
-    table = ImputerTable(table_options, _say)
+    table = ImputerTable(table_options, lambda line: say([line]))
     lines: list[str] = []
     for results in table.run():
         lines = write_table(table_options.out, results)
-    for line in lines:
-        _say(line)
-    _say(f"table: {table_options.out / 'imputers.md'}")
+    say([*lines, f"table: {table_options.out / 'imputers.md'}"])
 
 
 def _make_options(options: argparse.Namespace) -> TableOptions:
@@ -134,8 +137,3 @@ def parse_settings(texts: Sequence[str]) -> BaselineSettings:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "no YAML"
             raise InputError(f"--baseline: {name}: {reason}, got '{value}'") from error
     return settings if texts else BaselineSettings()
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

@@ -1,0 +1,95 @@
+"""Commands of ``iospstl-train`` that make data: ``prepare`` and ``occlude``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from iospstl_core.errors import InputError
+from iospstl_train.cli_options import (
+    Commands,
+    add_command,
+    add_config_options,
+    add_data_options,
+    say,
+)
+
+
+def add_prepare(commands: Commands) -> None:
+    """Add the command ``prepare``."""
+    parser = add_command(commands, "prepare", "Turn a dataset's files into a store.")
+    add_data_options(parser, with_split=False)
+    parser.add_argument("--data", type=Path, help="file or folder from the dataset's owners")
+    parser.add_argument("--name", help="name of the store; the dataset's if left out")
+    parser.add_argument("--workers", type=int, help="processes; all cores if left out")
+    npz = parser.add_argument_group("npz")
+    npz.add_argument("--layout", help="joint layout by name, or a YAML joint list")
+    npz.add_argument("--split", help="such as 'train: view in 1,2; test: view in 3'")
+    npz.add_argument("--zero-is-missing", action="store_true", help="(0, 0, 0) is not observed")
+    npz.add_argument("--fps", type=float, default=30.0, help="frames per second of the archive")
+    ntu = parser.add_argument_group("ntu60, ntu120")
+    ntu.add_argument("--missing-list", type=Path, help="names of files without skeletons")
+    ntu.add_argument(
+        "--inferred-is-missing", action="store_true", help="drop joints that the Kinect inferred"
+    )
+    synthetic = parser.add_argument_group("synthetic")
+    synthetic.add_argument("--subjects", type=int, default=12, help="number of actors")
+    synthetic.add_argument("--repeats", type=int, default=1, help="performances of each class")
+    synthetic.add_argument("--seed", type=int, default=0, help="of the generated recordings")
+    parser.set_defaults(run=_run_prepare)
+
+
+def _run_prepare(options: argparse.Namespace) -> None:
+    from iospstl_train.data.open import open_source
+    from iospstl_train.data.prepare import prepare
+
+    name = options.name or options.dataset
+    source = replace(open_source(options), dataset=name)  # a store's name is how it is found
+    folder = options.root / name
+    arguments = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in vars(options).items()
+        if key not in ("run", "workers", "root")
+    }
+    report = prepare(source, folder, arguments, options.workers)
+    say(report.lines(folder))
+
+
+def add_occlude(commands: Commands) -> None:
+    """Add the command ``occlude``."""
+    parser = add_command(
+        commands, "occlude", "Hide joints of a store; coordinates stay as they are."
+    )
+    add_data_options(parser, with_split=False)
+    parser.add_argument("--kind", choices=("realistic", "random"), default="realistic")
+    parser.add_argument("--name", help="name of the occlusion; the kind if left out")
+    parser.add_argument("--seed", type=int, default=0, help="of objects and places, or cells")
+    parser.add_argument("--fraction", type=float, default=0.1, help="random: share of the cells")
+    parser.add_argument("--meshes", type=Path, help="realistic: folder of OBJ, STL, PLY or GLB")
+    parser.add_argument("--workers", type=int, help="processes; all cores if left out")
+    add_config_options(parser)
+    parser.set_defaults(run=_run_occlude)
+
+
+def _run_occlude(options: argparse.Namespace) -> None:
+    from iospstl_train.config import load_config
+    from iospstl_train.data.store import find_store
+    from iospstl_train.occlusion.occlude import occlude
+
+    config = load_config(options.preset, options.config, options.set)
+    if not 0 <= options.fraction < 1:
+        raise InputError(f"--fraction: expected 0 <= fraction < 1, got {options.fraction}")
+    store = find_store(options.dataset, options.root)
+    occlusion = occlude(
+        store,
+        options.name or options.kind,
+        options.kind,
+        options.seed,
+        config.realistic,
+        options.fraction,
+        options.meshes,
+        options.workers,
+    )
+    share = occlusion.manifest["hidden_frac"]
+    say([f"{store.folder / 'occlusion' / occlusion.name}: {share:.1%} of the cells are hidden"])
