@@ -22,9 +22,9 @@ def add_export(commands: Commands) -> None:
 
 
 def _run_export(options: argparse.Namespace) -> None:
-    from iospstl_train import steps
+    from iospstl_train.export_step import run_export
 
-    say(steps.run_export(options))
+    say(run_export(options))
 
 
 def add_classes(commands: Commands) -> None:

@@ -64,9 +64,9 @@ def add_impute(commands: Commands) -> None:
 
 
 def _run_impute(options: argparse.Namespace) -> None:
-    from iospstl_train import steps
+    from iospstl_train.impute_step import run_impute
 
-    say(steps.run_impute(options))
+    say(run_impute(options))
 
 
 def add_evaluate(commands: Commands) -> None:
