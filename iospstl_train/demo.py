@@ -15,7 +15,8 @@ from iospstl_train.config import load_config
 from iospstl_train.data.prepare import prepare
 from iospstl_train.data.store import find_store
 from iospstl_train.data.synthetic_source import open_synthetic
-from iospstl_train.pipeline import PipelineOptions, run_pipeline
+from iospstl_train.pipeline import run_pipeline
+from iospstl_train.pipeline_options import PipelineOptions
 
 DATASET = "synthetic"
 OCCLUSION = "realistic"

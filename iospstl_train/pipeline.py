@@ -6,7 +6,6 @@ when an interrupted run is started again.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,12 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from iospstl_core.errors import InputError
-from iospstl_core.files import read_json, sha256_of, write_json
 from iospstl_core.imputation.fill import Filled
-from iospstl_core.store import Occlusion, Store, find_occlusion
+from iospstl_core.store import Occlusion, find_occlusion
 from iospstl_train.calibration import Head
-from iospstl_train.config import Config, config_to_dict
+from iospstl_train.config import config_to_dict
 from iospstl_train.data.windows import WindowSet, load_windows
 from iospstl_train.evaluation.linear import LinearResult, evaluate_encoder
 from iospstl_train.evaluation.report import Report, ReportRow, write_report
@@ -40,61 +37,23 @@ from iospstl_train.imputing import (
 )
 from iospstl_train.labeling import draft_of, label_export
 from iospstl_train.models.stgcn import StgcnEncoder
-from iospstl_train.occlusion.occlude import KINDS, find_or_make_occlusion
+from iospstl_train.occlusion.occlude import find_or_make_occlusion
+from iospstl_train.pipeline_options import (
+    ROWS,
+    PipelineOptions,
+    check_options,
+    claim_folder,
+    make_provenance,
+)
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import (
     PretrainData,
     command_line,
-    find_device,
     package_versions,
     pretrain,
     training_seconds,
 )
 from iospstl_train.training.restore import train_restorer
-
-ROWS = ("clean", *METHODS)
-
-
-@dataclass(frozen=True)
-class PipelineOptions:
-    """What one run of the pipeline is about.
-
-    Attributes
-    ----------
-    store : Store
-    occlusion : str
-        Name of an occlusion of the store; ``realistic`` and ``random`` are made if missing.
-    out : Path
-        Run folder.
-    config : Config
-    split : str, optional
-        Name of a split of the store; its first if left out.
-    rows : tuple of str
-        Rows of the table, out of `ROWS`; "none" is always there, it is stage 1.
-    bundle_row : str
-        Imputer whose stage-2 network goes into the bundle.
-    seed : int
-        Of training. Occlusion has its own.
-    occlusion_seed : int, optional
-    random_fraction : float, optional
-        Share of cells of a random occlusion.
-    meshes : Path, optional
-        Folder of meshes for a realistic occlusion.
-    device : str
-    """
-
-    store: Store
-    occlusion: str
-    out: Path
-    config: Config
-    split: str | None = None
-    rows: tuple[str, ...] = ROWS
-    bundle_row: str = "restore"
-    seed: int = 1
-    occlusion_seed: int | None = None
-    random_fraction: float | None = None
-    meshes: Path | None = None
-    device: str = "cpu"
 
 
 @dataclass
@@ -128,7 +87,7 @@ def run_pipeline(options: PipelineOptions) -> Report:
     InputError
         If the folder holds a run with other options, or an option is wrong.
     """
-    _check_options(options)
+    check_options(options)
     seconds: dict[str, float] = {}
     with _timed(seconds, "occlude"):
         occlusion = find_or_make_occlusion(
@@ -139,8 +98,9 @@ def run_pipeline(options: PipelineOptions) -> Report:
             options.random_fraction,
             options.meshes,
         )
-    run = _Run(options, _provenance(options, occlusion), seconds)
-    _claim_folder(run)
+    provenance = make_provenance(options, occlusion)
+    claim_folder(options, provenance)
+    run = _Run(options, provenance, seconds)
     with _timed(run.seconds, "normalise"):
         occluded = load_windows(options.store, occlusion, options.split)
     if "clean" in options.rows:
@@ -156,58 +116,6 @@ def run_pipeline(options: PipelineOptions) -> Report:
     report = _make_report(run, occlusion, occluded)
     write_report(options.out / "report.md", report)
     return report
-
-
-def _check_options(options: PipelineOptions) -> None:
-    unknown = [name for name in (*options.rows, options.bundle_row) if name not in ROWS]
-    if unknown:
-        raise InputError(f"rows: expected some of {', '.join(ROWS)}, got {', '.join(unknown)}")
-    exportable = [name for name in options.rows if name not in ("clean", "random", "none")]
-    if options.bundle_row not in exportable:
-        raise InputError(
-            f"bundle row: expected one of the rows {', '.join(exportable)}, "
-            f"got '{options.bundle_row}'"
-        )
-    find_device(options.device)
-    options.store.split(options.split)
-    if options.occlusion not in KINDS:
-        find_occlusion(options.store, options.occlusion)
-
-
-def _provenance(options: PipelineOptions, occlusion: Occlusion) -> dict[str, Any]:
-    split = options.split or next(iter(options.store.splits))
-    mask = options.store.folder / "occlusion" / occlusion.name / "hidden.npy"
-    return {
-        "dataset": options.store.dataset,
-        "split": split,
-        "occlusion": occlusion.name,
-        "mask_sha256": sha256_of(mask),
-    }
-
-
-def _claim_folder(run: _Run) -> None:
-    """Write the options into a new run folder, or compare them with those that are there."""
-    options = run.options
-    described = {
-        **run.provenance,
-        "config": config_to_dict(options.config),
-        "seed": options.seed,
-        "n_sequences": len(options.store),
-    }
-    path = options.out / "pipeline.json"
-    if path.is_file():
-        before = read_json(path)
-        changed = [key for key in described if before.get(key) != _as_json(described[key])]
-        if changed:
-            raise InputError(
-                f"{options.out}: holds a run with another {', '.join(changed)}; repeat its "
-                "options to go on with it, or choose another --out"
-            )
-    write_json(path, described)
-
-
-def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value))
 
 
 def _add_row(

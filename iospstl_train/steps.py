@@ -22,7 +22,8 @@ from iospstl_train.evaluation.linear import evaluate_encoder
 from iospstl_train.imputing import (
     open_imputed,
 )
-from iospstl_train.pipeline import PipelineOptions, run_pipeline
+from iospstl_train.pipeline import run_pipeline
+from iospstl_train.pipeline_options import PipelineOptions
 from iospstl_train.training.pretrain import PretrainData, load_encoder, pretrain
 
 

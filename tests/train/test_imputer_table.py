@@ -29,7 +29,8 @@ from iospstl_train.evaluation.imputer_pictures import (
 from iospstl_train.evaluation.imputer_report import describe_won_back, summarize, write_table
 from iospstl_train.evaluation.imputer_rows import ROWS, BaselineSettings, Row, fit_through_impute
 from iospstl_train.evaluation.imputer_table import ImputerTable, TableResults, probe_accuracy
-from iospstl_train.pipeline import PipelineOptions, run_pipeline
+from iospstl_train.pipeline import run_pipeline
+from iospstl_train.pipeline_options import PipelineOptions
 from iospstl_train.training import pretrain as pretrain_module
 from tests.train.tiny_training import SETTINGS, tiny_config
 
