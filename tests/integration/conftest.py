@@ -5,6 +5,8 @@ import io
 
 import pytest
 
+from tests.integration.commands import METHODS, ONE_EPOCH, data
+
 
 @pytest.fixture(scope="session")
 def command():
@@ -42,3 +44,30 @@ def root(command, tmp_path_factory):
     nothing = ("--name", "nothing", "--kind", "random", "--fraction", 0)
     assert command("occlude", *synthetic, *nothing)[0] == 0
     return root
+
+
+@pytest.fixture(scope="session")
+def chain(command, root, tmp_path_factory):
+    """What pretrain, impute, pretrain and export leave behind."""
+    out = tmp_path_factory.mktemp("runs")
+
+    def run(*arguments):
+        status, printed, lines = command(*arguments)
+        assert status == 0, lines
+        return printed
+
+    run("pretrain", *data(root), "--occlusion", "realistic", "--out", out / "stage1", *ONE_EPOCH)
+    for method in METHODS:
+        printed = run(
+            *("impute", *data(root), "--occlusion", "realistic", "--encoder", out / "stage1"),
+            *("--method", method, "--out", out / method),
+        )
+        (out / f"{method}.txt").write_text(printed)
+    imputed = ("--imputed", out / "knn")
+    run("pretrain", *data(root), *imputed, "--out", out / "stage2", *ONE_EPOCH)
+    for name, method in (("bundle", "knn"), ("bundle-restore", "restore")):
+        run(
+            *("export", *data(root), "--occlusion", "realistic", "--stage1", out / "stage1"),
+            *("--stage2", out / "stage2", "--imputed", out / method, "--out", out / name),
+        )
+    return out
