@@ -12,6 +12,7 @@ from iospstl_core.store import open_store
 from iospstl_train.data.recording import Recording
 from iospstl_train.data.store import write_occlusion, write_store
 from tests.ros.processes import Processes
+from tests.ros.recordings import write_recording
 from tests.ros.tiny import CLASSES, FPS, make_bundle, raised_hand
 
 _DOMAINS = itertools.count(13 * os.getpid())
@@ -38,6 +39,12 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="session")
 def pair_bundle(tmp_path_factory):
     return make_bundle(tmp_path_factory.mktemp("bundle") / "pair", n_persons=2)
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory):
+    """A bag of people; do not change."""
+    return write_recording(tmp_path_factory.mktemp("bags") / "recording")
 
 
 @pytest.fixture(scope="session")

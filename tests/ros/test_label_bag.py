@@ -1,12 +1,7 @@
 """Labels for a recording: what is added, what stays, and that live says the same."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +11,6 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from iospstl_core.errors import InputError
 from iospstl_core.skeleton import NTU_25
-from iospstl_ros import label_bag as command
 from iospstl_ros.adapters.pointcloud import read_skeletons, write_skeletons
 from iospstl_ros.bag_messages import message_classes
 from iospstl_ros.bags import new_bag, open_bag, standard_types
@@ -25,77 +19,22 @@ from iospstl_ros.labeler import StampPace
 from iospstl_ros.settings import RecognizerParameters
 from tests.ros.partner import Partner
 from tests.ros.processes import wait_for_text
+from tests.ros.recordings import (
+    CLOUD,
+    LATE_NS,
+    START_NS,
+    read_labels,
+    read_objects,
+    read_topics,
+    stamp_of,
+    write_recording,
+)
 from tests.ros.tiny import FPS, raised_hand
-
-ROOT = Path(__file__).parents[2]
-START_NS = 1_795_000_000_000_000_000
-LATE_NS = 7_000_000
-"""How much later than its stamp the recorder got a message."""
-CLOUD = "sensor_msgs/msg/PointCloud2"
-
-
-def people_at(index):
-    """Two people; one comes later, the other leaves; a knee is hidden from the tenth frame."""
-    up, down = raised_hand(1, 0.4, index)[0], raised_hand(1, -0.6, index)[0]
-    down[:, 0] += 1.5
-    if index >= 10:
-        up[NTU_25.index("KneeLeft")] = np.nan
-    people = {1: up} if index < 50 else {}
-    return people | ({2: down} if index >= 20 else {})
-
-
-def write_recording(path, storage="mcap", n_frames=72, topic="/camera/people", extra=None):
-    """A bag of skeletons at 30 Hz, with another topic between them."""
-    types = standard_types()
-    messages = message_classes(types)
-    with new_bag(path, storage) as bag:
-        write = bag.add_topic(topic, CLOUD, types)
-        note = bag.add_topic("/notes", "std_msgs/msg/String", types)
-        if extra is not None:
-            extra(bag, types, messages)
-        for index in range(n_frames):
-            stamp_ns = START_NS + round(index * 1e9 / FPS)
-            stamp = messages.Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
-            header = messages.Header(stamp=stamp, frame_id="kamera")
-            cloud = write_skeletons(header, people_at(index), NTU_25, None, messages)
-            write(stamp_ns + LATE_NS, cloud)
-            if index % 10 == 0:
-                note(stamp_ns + LATE_NS + 1, messages.String(data=f"note {index}"))
-    return path
-
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory):
-    return write_recording(tmp_path_factory.mktemp("bags") / "recording")
 
 
 @pytest.fixture
 def parameters(bundle):
     return RecognizerParameters(bundle=str(bundle), smoothing=0.0)
-
-
-def read_topics(path):
-    """Return time and bytes of all messages of a bag by topic."""
-    found = {}
-    with open_bag(path) as bag:
-        for item, stamp_ns, raw in bag.messages():
-            found.setdefault(item.topic, []).append((stamp_ns, bytes(raw)))
-    return found
-
-
-def read_objects(path, topic):
-    with open_bag(path) as bag:
-        (connection,) = [item for item in bag.connections if item.topic == topic]
-        decode = bag.decoder(connection)
-        return [(stamp, decode(raw)) for _, stamp, raw in bag.messages([connection])]
-
-
-def read_labels(path, topic="/recognizer/labels"):
-    return [json.loads(message.data) for _, message in read_objects(path, topic)]
-
-
-def stamp_of(message):
-    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -276,198 +215,6 @@ def test_a_bag_with_labels_gets_new_ones_below_a_name(tmp_path, recording, param
     assert read_labels(tmp_path / "two", "/again/recognizer/labels") == read_labels(
         tmp_path / "one"
     )
-
-
-def run(capsys, *arguments):
-    status = command.main([str(item) for item in arguments])
-    return status, capsys.readouterr()
-
-
-def test_options_of_the_command_line(tmp_path, recording, bundle, capsys):
-    path = tmp_path / "parameters.yaml"
-    path.write_text(
-        f'/**:\n  ros__parameters:\n    bundle: "{bundle}"\n    use_sim_time: true\n'
-        "recognizer:\n  ros__parameters:\n    infer_rate_hz: 3.0\n    top_k: 1\n"
-    )
-    status, said = run(capsys, recording, tmp_path / "out", "--params-file", path)
-    assert status == 0
-    assert "out: " in said.out
-    assert "times as fast as recorded" in said.out
-    rows = read_labels(tmp_path / "out")
-    assert all(len(row["top"]) == 1 for row in rows)
-    options = ["--params-file", path, "--rate", "15", "--set", "top_k=2", "--set", "min_frames=20"]
-    status, said = run(capsys, recording, tmp_path / "more", *options)
-    assert status == 0
-    more = read_labels(tmp_path / "more")
-    assert len(more) > 2 * len(rows)
-    assert all(len(row["top"]) == 2 for row in more)
-    assert min(row["stamp_ns"] for row in more) >= START_NS + round(19 * 1e9 / FPS)
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        (
-            ["--topic", "nothing"],
-            "expected a topic nothing, got /camera/people (sensor_msgs/",
-        ),
-        (
-            ["--topic", "/notes"],
-            "/notes holds std_msgs/msg/String, adapter pointcloud reads",
-        ),
-        (["--bundle", "nowhere"], "nowhere: expected a bundle, got no manifest"),
-        (["--set", "bundle="], "bundle: expected the folder of a bundle, got none"),
-        (
-            ["--set", "smoothign=0"],
-            "smoothign: the recogniser has no such parameter; did you mean 'smoothing'?",
-        ),
-        (["--set", "smoothing"], "--set: expected name=value, got 'smoothing'"),
-        (["--set", "smoothing=61"], "smoothing: expected 0 to 60, got 61.0"),
-        (["--set", "top_k=2.5"], "top_k: expected int, got 2.5"),
-        (["--set", "require_gpu=1"], "require_gpu: expected bool, got 1"),
-        (["--set", "providers=CPU"], "providers: expected a list of text, got 'CPU'"),
-        (["--rate", "0"], "infer_rate_hz: expected 0.1 to 1000, got 0.0"),
-        (["--params-file", "nowhere.yaml"], "nowhere.yaml: expected a YAML file of parameters"),
-        (["--layout", "ntu"], "ntu"),
-        (
-            ["--layout", "kinect-v1-20"],
-            "none of 72 messages can be read: pointcloud: skeleton cloud: width: expected 20",
-        ),
-    ],
-)
-def test_a_user_s_fault_is_one_sentence_and_status_2(
-    tmp_path, recording, bundle, capsys, options, sentence
-):
-    status, said = run(capsys, recording, tmp_path / "out", "--bundle", bundle, *options)
-    assert status == 2
-    assert said.err.startswith("iospstl-train label-bag: ")
-    assert sentence in said.err
-    assert said.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_faults_of_the_bags(tmp_path, recording, bundle, capsys):
-    (tmp_path / "there").mkdir()
-    twice, empty, none = (tmp_path / name for name in ("twice", "empty", "none"))
-    write_recording(twice, extra=lambda bag, types, messages: bag.add_topic("/more", CLOUD, types))
-    write_recording(empty, n_frames=0)
-    (broken,) = write_recording(tmp_path / "broken").glob("*.mcap")
-    broken.write_bytes(broken.read_bytes()[:5000])
-    types = standard_types()
-    with new_bag(none, "mcap") as bag:
-        bag.add_topic("/notes", "std_msgs/msg/String", types)
-    for source, target, sentence in (
-        (recording, "there", "there: exists already"),
-        (tmp_path / "nowhere", "out", "nowhere: expected a bag, found nothing there"),
-        (broken, "out", "broken.mcap: not a complete bag of ROS 2"),
-        (twice, "out", "more than one topic with sensor_msgs/msg/PointCloud2: /camera/people, "),
-        (empty, "out", "/camera/people holds no message"),
-        (
-            none,
-            "out",
-            "expected a topic with sensor_msgs/msg/PointCloud2 (adapter pointcloud), got "
-            "/notes (std_msgs/msg/String)",
-        ),
-    ):
-        status, said = run(capsys, source, tmp_path / target, "--bundle", bundle)
-        assert (status, sentence in said.err) == (2, True), said.err
-        assert said.err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("a: [", "expected a YAML file of parameters, got: while parsing"),
-        ("other: {ros__parameters: {}}", "expected a section '/**' or 'recognizer', got other"),
-        ("recognizer: {top_k: 1}", "recognizer: expected a section ros__parameters"),
-        ("", "expected a section '/**' or 'recognizer'"),
-    ],
-)
-def test_faults_of_the_parameter_file(tmp_path, recording, bundle, capsys, text, sentence):
-    path = tmp_path / "parameters.yaml"
-    path.write_text(text)
-    status, said = run(
-        capsys, recording, tmp_path / "out", "--bundle", bundle, "--params-file", path
-    )
-    assert (status, sentence in said.err) == (2, True), said.err
-
-
-BLOCK_ROS = """
-import sys
-class NoRos:
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top in ("rclpy", "launch") or top.endswith(("_msgs", "_interfaces")) or top == "torch":
-            raise ModuleNotFoundError(f"no {name} here", name=name)
-sys.meta_path.insert(0, NoRos())
-"""
-
-
-def test_no_ros_is_needed(tmp_path, recording, bundle):
-    arguments = [str(recording), str(tmp_path / "out"), "--bundle", str(bundle)]
-    code = f"{BLOCK_ROS}\nfrom iospstl_ros.label_bag import main\nsys.exit(main({arguments!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert read_labels(tmp_path / "out")
-    code = f"{BLOCK_ROS}\nimport rclpy"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert "no rclpy here" in done.stderr
-
-
-# what a shell runs in the background ignores the signal, and hands that down
-HEAR_SIGINT = ("env", "--default-signal=INT")
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        [
-            *HEAR_SIGINT,
-            sys.executable,
-            "-m",
-            "iospstl_train.cli",
-            "label-bag",
-            *map(str, arguments),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def test_iospstl_train_runs_it(tmp_path, recording, bundle):
-    asked = (
-        start("--help"),
-        start("in", tmp_path / "out"),
-        start(recording, tmp_path / "out", "--bundle", bundle),
-    )
-    (text, _), (_, fault), (done, _) = [process.communicate(timeout=60) for process in asked]
-    assert [process.returncode for process in asked] == [0, 2, 0]
-    assert text.startswith("usage: iospstl-train label-bag")
-    assert all(option in text for option in ("--bundle", "--topic", "--params-file", "--storage"))
-    assert fault == "iospstl-train label-bag: in: expected a bag, found nothing there\n"
-    assert "72 messages (0 malformed)" in done
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_nothing_behind(tmp_path, bundle, number):
-    source = write_recording(tmp_path / "long", n_frames=4000)
-    process = start(source, tmp_path / "new" / "out", "--bundle", bundle, "--rate", 1000)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("new/.out.partial-*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert list(tmp_path.glob("new/.out.partial-*")), process.poll()
-    process.send_signal(number)
-    _, fault = process.communicate(timeout=20)
-    # Python ends itself by SIGINT if that came while a string was executed; a shell says 130 too
-    assert process.returncode in (130, -signal.SIGINT)
-    assert fault == "iospstl-train label-bag: interrupted; nothing was written\n"
-    assert list((tmp_path / "new").iterdir()) == []
 
 
 @pytest.mark.dds

@@ -14,7 +14,7 @@ from iospstl_ros.frames import to_models
 from iospstl_ros.label_bag import Job, label_bag
 from iospstl_ros.settings import RecognizerParameters
 from tests.ros import source_messages as source
-from tests.ros.test_label_bag import read_objects, stamp_of
+from tests.ros.recordings import read_objects, stamp_of
 
 START_NS = 1_795_000_000_000_000_000
 PERIOD_NS = 33_333_333

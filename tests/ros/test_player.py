@@ -26,8 +26,8 @@ from iospstl_ros.adapters.pointcloud import read_skeletons, write_skeletons
 from iospstl_ros.bag_messages import message_classes
 from iospstl_ros.bag_player import BagChoice, Restamper, choose_connections, headers_in
 from iospstl_ros.bags import new_bag, open_bag, standard_types
+from tests.ros.recordings import BLOCK_ROS
 from tests.ros.test_bags import LATCHED
-from tests.ros.test_label_bag import BLOCK_ROS
 from tests.ros.tiny import FPS, raised_hand
 
 ROOT = Path(__file__).parents[2]
