@@ -22,6 +22,7 @@ from iospstl_core.errors import InputError
 from iospstl_core.pipeline import Recognizer
 from iospstl_core.store import Store, find_occlusion, open_store
 from iospstl_train.calibration import has_people
+from iospstl_train.cli_options import check_out
 from iospstl_train.data.npz import open_npz
 from iospstl_train.data.open import read_layout
 from iospstl_train.data.prepare import prepare
@@ -44,7 +45,7 @@ _EVERYTHING = "train: label not in 999999999; test: label in 999999999"
 def run_classes(options: argparse.Namespace) -> list[str]:
     """Fit the classes of some recordings and write a bundle; return lines to print."""
     began_s = time.monotonic()
-    _check_out(options.out)
+    check_out(options.out, "classifier.onnx")
     bundle = open_bundle(options.bundle)
     with _open_recordings(options) as store:
         bundle = _with_window(bundle, store, options.keep)
@@ -66,14 +67,6 @@ def run_classes(options: argparse.Namespace) -> list[str]:
         )
     seconds = time.monotonic() - began_s
     return [*lines, *describe_labels(labeled.labels), f"{options.out}: {seconds:.0f} s"]
-
-
-def _check_out(folder: Path) -> None:
-    """Refuse to replace what is no bundle."""
-    if folder.is_file() or (
-        folder.is_dir() and not (folder / "classifier.onnx").is_file() and any(folder.iterdir())
-    ):
-        raise InputError(f"{folder}: holds something else already; choose another --out")
 
 
 @contextmanager

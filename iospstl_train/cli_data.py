@@ -9,6 +9,7 @@ from pathlib import Path
 from iospstl_core.errors import InputError
 from iospstl_train.cli_options import (
     Commands,
+    add_archive_options,
     add_command,
     add_config_options,
     add_data_options,
@@ -23,11 +24,8 @@ def add_prepare(commands: Commands) -> None:
     parser.add_argument("--data", type=Path, help="file or folder from the dataset's owners")
     parser.add_argument("--name", help="name of the store; the dataset's if left out")
     parser.add_argument("--workers", type=int, help="processes; all cores if left out")
-    npz = parser.add_argument_group("npz")
-    npz.add_argument("--layout", help="joint layout by name, or a YAML joint list")
+    npz = add_archive_options(parser)
     npz.add_argument("--split", help="such as 'train: view in 1,2; test: view in 3'")
-    npz.add_argument("--zero-is-missing", action="store_true", help="(0, 0, 0) is not observed")
-    npz.add_argument("--fps", type=float, default=30.0, help="frames per second of the archive")
     ntu = parser.add_argument_group("ntu60, ntu120")
     ntu.add_argument("--missing-list", type=Path, help="names of files without skeletons")
     ntu.add_argument(

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from iospstl_core.errors import InputError
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -54,10 +56,27 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_archive_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add what an .npz archive does not say: --layout, --zero-is-missing, --fps."""
+    npz = parser.add_argument_group("npz")
+    npz.add_argument("--layout", help="joint layout by name, or a YAML joint list")
+    npz.add_argument("--zero-is-missing", action="store_true", help="(0, 0, 0) is not observed")
+    npz.add_argument("--fps", type=float, default=30.0, help="frames per second of the archive")
+    return npz
+
+
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add --seed and --device."""
     parser.add_argument("--seed", type=int, default=1, help="of weights, order and masks")
     parser.add_argument("--device", default="cpu", help="torch device, such as cuda")
+
+
+def check_out(folder: Path, marker: str) -> None:
+    """Refuse to replace what is no earlier result of the same command."""
+    if folder.is_file() or (
+        folder.is_dir() and not (folder / marker).is_file() and any(folder.iterdir())
+    ):
+        raise InputError(f"{folder}: holds something else already; choose another --out")
 
 
 def say(lines: Sequence[str]) -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iospstl_train.cli_options import Commands, add_command, add_data_options, say
+from iospstl_train.cli_options import (
+    Commands,
+    add_archive_options,
+    add_command,
+    add_data_options,
+    say,
+)
 
 
 def add_export(commands: Commands) -> None:
@@ -53,10 +59,7 @@ def add_classes(commands: Commands) -> None:
         "and a held-out fold is measured",
     )
     store.add_argument("--occlusion", help="name of an occlusion to hide joints with")
-    npz = parser.add_argument_group("npz")
-    npz.add_argument("--layout", help="joint layout by name, or a YAML joint list")
-    npz.add_argument("--zero-is-missing", action="store_true", help="(0, 0, 0) is not observed")
-    npz.add_argument("--fps", type=float, default=30.0, help="frames per second of the archive")
+    add_archive_options(parser)
     parser.set_defaults(run=_run_classes)
 
 

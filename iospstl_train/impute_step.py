@@ -13,6 +13,7 @@ import joblib
 
 from iospstl_core.errors import InputError
 from iospstl_core.imputation.fill import Filled
+from iospstl_train.cli_options import check_out
 from iospstl_train.config import Config, change_config
 from iospstl_train.data.windows import WindowSet
 from iospstl_train.imputing import (
@@ -23,7 +24,7 @@ from iospstl_train.imputing import (
     save_imputed,
 )
 from iospstl_train.models.restorer import RestorerSettings
-from iospstl_train.steps import check_out, load_data
+from iospstl_train.steps import load_data
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import load_encoder
 from iospstl_train.training.restore import train_restorer

@@ -83,14 +83,6 @@ def run_pretrain(options: argparse.Namespace) -> list[str]:
     return [f"{folder}: trained on {train.sum()} sequences"]
 
 
-def check_out(folder: Path, marker: str) -> None:
-    """Refuse to replace what is no earlier result of the same command."""
-    if folder.is_file() or (
-        folder.is_dir() and not (folder / marker).is_file() and any(folder.iterdir())
-    ):
-        raise InputError(f"{folder}: holds something else already; choose another --out")
-
-
 def run_evaluate(options: argparse.Namespace) -> list[str]:
     """Measure the linear accuracy of an encoder and leave it in its run folder."""
     if options.imputed:
