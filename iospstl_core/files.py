@@ -48,6 +48,23 @@ def new_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_through(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk: a power cut keeps them."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return  # Windows does this by itself and refuses to be asked
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder that nobody else works in."""
+    for partial in folder.glob(".*.partial-*"):
+        partial.unlink()
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON under its final name only when it is complete."""
     with new_file(path) as partial:

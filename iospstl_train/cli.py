@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from iospstl_core.errors import InputError
@@ -14,6 +15,8 @@ from iospstl_train.cli_options import Commands, add_command, say
 from iospstl_train.cli_robot import add_classes, add_export
 from iospstl_train.cli_table import add_table
 from iospstl_train.cli_train import add_evaluate, add_impute, add_pipeline, add_pretrain
+from iospstl_train.training.launch import launched_index, n_launched, run_processes
+from iospstl_train.training.stopping import Interrupted, interruptible
 
 USER_FAULT = 2
 INTERRUPTED = 130
@@ -22,13 +25,19 @@ LABEL_BAG = "label-bag"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 2 for a fault of the input after one line on stderr."""
+    """Run one command.
+
+    Returns
+    -------
+    int
+        0; 2 for a fault of the input, after one line on stderr; 128 and the number of the signal
+        that ended it.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == [LABEL_BAG]:
         _become_label_bag(words[1:])
     try:
-        parsed = make_parser().parse_args(words)
-        parsed.run(parsed)
+        return _run(words)
     except InputError as error:
         print(f"iospstl-train: {error}", file=sys.stderr)
         return USER_FAULT
@@ -45,7 +54,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("iospstl-train: interrupted; start it again to go on", file=sys.stderr)
         return INTERRUPTED
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run one command in this process, or in as many as it asks for."""
+    with _quiet_but_first():
+        options = make_parser().parse_args(words)
+    n_processes = getattr(options, "processes", 1)
+    if n_processes < 1:
+        raise InputError(f"--processes: expected a number from 1 on, got {n_processes}")
+    if n_processes > 1 and n_launched() == 1:
+        return run_processes(words, n_processes)
+    try:
+        with interruptible(), _together(options):
+            options.run(options)
+    except Interrupted as error:
+        advice = "and --resume " if hasattr(options, "resume") else ""
+        print(f"iospstl-train: {error}; the same command {advice}goes on", file=sys.stderr)
+        return error.status
     return 0
+
+
+@contextmanager
+def _quiet_but_first() -> Iterator[None]:
+    """Let only the first process of several speak."""
+    if launched_index() == 0:
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
+
+
+@contextmanager
+def _together(options: argparse.Namespace) -> Iterator[None]:
+    """Join the processes that were started for this command, if there are several."""
+    if n_launched() == 1:
+        yield
+        return
+    if not hasattr(options, "processes"):
+        if launched_index() > 0:
+            raise SystemExit(USER_FAULT)
+        raise InputError("this command runs in one process; start it without torchrun or srun")
+    from iospstl_train.training.join import joined
+
+    with joined(options.device), Path(os.devnull).open("w") as nowhere:
+        if launched_index() == 0:
+            yield
+        else:
+            with redirect_stdout(nowhere):
+                yield
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -66,9 +66,21 @@ def add_archive_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add --seed and --device."""
+    """Add --seed, --device and --processes."""
     parser.add_argument("--seed", type=int, default=1, help="of weights, order and masks")
+    add_device_options(parser)
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Add --device and --processes, of commands that also run under torchrun."""
     parser.add_argument("--device", default="cpu", help="torch device, such as cuda")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        help="processes of this machine that share the work, each with a GPU of its own for "
+        "--device cuda; several machines: torchrun",
+    )
 
 
 def check_out(folder: Path, marker: str) -> None:

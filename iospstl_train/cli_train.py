@@ -10,6 +10,7 @@ from iospstl_train.cli_options import (
     add_command,
     add_config_options,
     add_data_options,
+    add_device_options,
     add_set_option,
     add_training_options,
     say,
@@ -77,6 +78,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument("--occlusion", help="name of an occlusion of the store")
     parser.add_argument("--imputed", type=Path, help="folder written by 'impute'")
     parser.add_argument("--seed", type=int, default=1, help="of the classifier")
+    add_device_options(parser)
     parser.set_defaults(run=_run_evaluate)
 
 

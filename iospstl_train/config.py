@@ -36,6 +36,19 @@ class TrainingSettings:
         Of Adam.
     stream : {"joint", "motion", "bone"}
         What the networks take.
+    precision : {"fp32", "bf16"}
+        "bf16" computes large products in half precision; weights, gradients and the optimizer
+        stay in single precision.
+    compile : bool
+        Let torch compile encoder and projector: minutes at the start, faster steps.
+    data : {"auto", "resident", "streamed"}
+        Where the training windows are: all on the device, or in host memory (or on the disk, if
+        they are memory-mapped) and on the device ahead of their step only. "auto" is resident
+        where half of the free memory is enough. No number depends on it.
+    checkpoint_minutes : float
+        Within an epoch the run is saved this often; it always is at the end of an epoch.
+    keep_checkpoints : int
+        The newest one and those before it, for a disk that lies.
     """
 
     epochs: Positive = 150
@@ -44,6 +57,11 @@ class TrainingSettings:
     learning_rate: AboveZero = 5e-3
     weight_decay: NotNegative = 1e-5
     stream: Literal["joint", "motion", "bone"] = "joint"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    data: Literal["auto", "resident", "streamed"] = "auto"
+    checkpoint_minutes: NotNegative = 10.0
+    keep_checkpoints: Positive = 2
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ from iospstl_train.data.store import find_store
 from iospstl_train.data.windows import WindowSet, load_windows
 from iospstl_train.evaluation.labels import describe_labels
 from iospstl_train.evaluation.linear import evaluate_encoder
-from iospstl_train.imputing import (
-    open_imputed,
-)
+from iospstl_train.imputing import open_imputed
 from iospstl_train.pipeline import run_pipeline
 from iospstl_train.pipeline_options import PipelineOptions
 from iospstl_train.training.pretrain import PretrainData, load_encoder, pretrain
+from iospstl_train.training.processes import share_from_first
 
 
 def load_data(options: argparse.Namespace) -> tuple[Store, WindowSet, dict[str, Any]]:
@@ -91,10 +90,10 @@ def run_evaluate(options: argparse.Namespace) -> list[str]:
     if options.imputed:
         windows = completed_windows(windows, provenance, options.imputed)
         provenance["imputed"] = str(options.imputed)
-    encoder, config = load_encoder(options.encoder)
+    encoder, config = load_encoder(options.encoder, options.device)
     result = evaluate_encoder(encoder, windows, config, options.seed)
     report = {**provenance, "seed": options.seed, "linear_accuracy": result.accuracy}
-    write_json(options.encoder / "evaluation.json", report)
+    share_from_first(lambda: write_json(options.encoder / "evaluation.json", report))
     n_test = int(windows.is_test.sum())
     return [f"linear accuracy: {result.accuracy:.4f} over {n_test} test sequences (last epoch)"]
 

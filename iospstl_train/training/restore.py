@@ -30,9 +30,22 @@ from iospstl_core.skeleton import NTU_25
 from iospstl_train.data.windows import WindowSet
 from iospstl_train.methods.hide_again import Views, adapt_masks, draw_views
 from iospstl_train.models.restorer import Restorer, RestorerSettings
-from iospstl_train.training.checkpoint import load_checkpoint, save_checkpoint
+from iospstl_train.training.checkpoint import (
+    checkpoint_paths,
+    read_checkpoint,
+    restore_state,
+    save_checkpoint,
+)
+from iospstl_train.training.failures import find_bad
+from iospstl_train.training.join import find_device
 from iospstl_train.training.onnx_file import to_onnx
-from iospstl_train.training.pretrain import command_line, find_device, package_versions
+from iospstl_train.training.run_folder import (
+    clean_folder,
+    command_line,
+    locked,
+    package_versions,
+)
+from iospstl_train.training.stopping import Interrupted, StopRequest, stop_requests
 
 FloatArray = NDArray[np.float32]
 
@@ -42,6 +55,7 @@ COVERAGE_FACTORS = (0.5, 1.0, 2.0, 3.0)
 _CHECKPOINT = "restorer.pt"
 _RUN_FILE = "restorer.json"
 _CHECKPOINT_STEPS = 250
+_KEEP = 2
 _WARMUP_STEPS = 100
 _MAX_GRADIENT = 1.0
 _ERROR_WEIGHT = 0.3
@@ -95,8 +109,11 @@ def train_restorer(
     Raises
     ------
     InputError
-        If the folder holds a training with other settings or data, the device does not exist, or
-        the training windows show nothing.
+        If the folder holds a training with other settings or data or another process works in it,
+        the device does not exist, the training windows show nothing, a loss is no number, or the
+        disk is full.
+    Interrupted
+        After SIGTERM, SIGINT or SIGUSR1, when the training is saved.
     """
     described = {
         "settings": asdict(settings),
@@ -105,21 +122,35 @@ def train_restorer(
         "command": command_line(),
         "versions": package_versions(),
     }
-    _claim(folder, json.loads(json.dumps(described)))
-    if (folder / RESTORER).is_file():
-        return folder / RESTORER
     torch_device = find_device(device)
+    with locked(folder):
+        clean_folder(folder)
+        _claim(folder, json.loads(json.dumps(described)))
+        if not (folder / RESTORER).is_file():
+            _train(windows, settings, folder, described, torch_device)
+    return folder / RESTORER
+
+
+def _train(
+    windows: WindowSet,
+    settings: RestorerSettings,
+    folder: Path,
+    described: Mapping[str, Any],
+    device: torch.device,
+) -> None:
+    """Train, calibrate and export in a folder that is this training's."""
+    seed = described["seed"]
     data = _training_persons(windows, folder)
     settings = adapt_masks(settings, data.observed)
     torch.manual_seed(seed)
-    model = Restorer(windows.xyz.shape[1], data.rest_m, settings).to(torch_device)
+    model = Restorer(windows.xyz.shape[1], data.rest_m, settings).to(device)
     train, held_out = _hold_out(len(data.xyz), settings.held_out, seed)
-    _fit(model, data, train, settings, folder, seed)
+    with stop_requests() as request:
+        _fit(model, data, train, settings, folder, seed, request)
     model.eval().cpu()
     error_mm, coverage = _calibrate(model, data, held_out, settings, seed)
     write_json(folder / _RUN_FILE, {**described, "held_out_mm": error_mm, "coverage": coverage})
     _export(model, data, coverage, folder / RESTORER)
-    return folder / RESTORER
 
 
 def _claim(folder: Path, described: Mapping[str, Any]) -> None:
@@ -177,15 +208,15 @@ def _fit(
     settings: RestorerSettings,
     folder: Path,
     seed: int,
+    request: StopRequest,
 ) -> None:
     """Run all steps that are still to be done, with a checkpoint now and then."""
     optimizer = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
     generator = torch.Generator().manual_seed(seed)
-    checkpoint, start = folder / _CHECKPOINT, 0
-    if checkpoint.is_file():
-        start = load_checkpoint(checkpoint, model, optimizer, generator)
+    start = _resume(folder, model, optimizer, generator)
+    losses: dict[int, Tensor] = {}
     model.train()
     progress = tqdm(range(start, settings.steps), f"{folder.name}: restorer", unit="step")
     for step in progress:
@@ -200,17 +231,57 @@ def _fit(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT)
         optimizer.step()
-        if (step + 1) % _CHECKPOINT_STEPS == 0 or step + 1 == settings.steps:
-            _check_finite(loss.item(), step + 1, folder)
+        losses[step + 1] = loss.detach()
+        is_due = (step + 1) % _CHECKPOINT_STEPS == 0 or step + 1 == settings.steps
+        if is_due or request.number is not None:
+            _check_finite(losses, folder)
             progress.set_postfix(error_mm=f"{1000 * error_m.item():.0f}")
-            save_checkpoint(checkpoint, step + 1, model, optimizer, generator)
+            _save(folder, step + 1, model, optimizer, generator)
+        if request.number is not None:
+            raise Interrupted(request.number, f"{folder}: saved after step {step + 1}")
 
 
-def _check_finite(loss: float, step: int, folder: Path) -> None:
-    if not math.isfinite(loss):
+def _resume(
+    folder: Path,
+    model: Restorer,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> int:
+    """Put the newest checkpoint in place, if there is one; return its finished steps."""
+    path = folder / _CHECKPOINT
+    if not checkpoint_paths(path):
+        return 0
+    state = read_checkpoint(path, repair=True)
+    restore_state(path, state, model, optimizer)
+    generator.set_state(state["generator"])
+    return int(state["epoch"])
+
+
+def _save(
+    folder: Path,
+    step: int,
+    model: Restorer,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> None:
+    state = {
+        "epoch": step,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": generator.get_state(),
+    }
+    save_checkpoint(folder / _CHECKPOINT, state, _KEEP)
+
+
+def _check_finite(losses: dict[int, Tensor], folder: Path) -> None:
+    """Look at the losses of the last steps, by step; forget them."""
+    steps, values = list(losses), torch.stack(list(losses.values())).tolist()
+    losses.clear()
+    bad = find_bad(values)
+    if bad is not None:
         raise InputError(
-            f"{folder}: the loss is {loss} in step {step}; the checkpoint before it is kept; "
-            "lower restorer.learning_rate"
+            f"{folder}: the loss is {values[bad]} in step {steps[bad]}; the checkpoint before it "
+            "is kept; lower restorer.learning_rate"
         )
 
 

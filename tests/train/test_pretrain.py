@@ -9,7 +9,7 @@ import torch
 from iospstl_core.errors import InputError
 from iospstl_train.config import TrainingSettings, load_config
 from iospstl_train.methods import opstl
-from iospstl_train.training import pretrain as module
+from iospstl_train.training import loop
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import (
     CHECKPOINT,
@@ -45,15 +45,15 @@ def finished(data, tmp_path_factory):
 def stopped(data, finished, tmp_path, monkeypatch):
     """The same run, killed in its third epoch after the metrics and before the checkpoint."""
     folder = tmp_path / "stopped"
-    save = module.save_checkpoint
+    save = loop.save_checkpoint
 
-    def die_in_third(path, epoch, *rest):
-        if epoch == 3:
+    def die_in_third(path, state, keep):
+        if state["epoch"] == 3:
             raise KeyboardInterrupt
-        save(path, epoch, *rest)
+        save(path, state, keep)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "save_checkpoint", die_in_third)
+        patch.setattr(loop, "save_checkpoint", die_in_third)
         with pytest.raises(KeyboardInterrupt):
             pretrain(data, CONFIG, folder, provenance={"dataset": "synthetic"})
     return folder
@@ -129,7 +129,7 @@ def test_resumed_run_is_the_uninterrupted_one(finished, stopped, data):
 
 
 def test_finished_run_is_not_trained_again(finished, data, monkeypatch):
-    monkeypatch.setattr(module, "_train_epoch", None)
+    monkeypatch.setattr(loop.Loop, "_run_epoch", None)
     before = (finished / CHECKPOINT).read_bytes()
     encoder = pretrain(data, CONFIG, finished, resume=True, provenance={"dataset": "synthetic"})
     assert (finished / CHECKPOINT).read_bytes() == before
@@ -178,18 +178,20 @@ def damage(content):
     return {
         "empty": b"",
         "cut": content[: len(content) // 2],
+        "bit": content[:3000] + bytes([content[3000] ^ 1]) + content[3001:],
         "text": b"this is no checkpoint\n",
         "head": bytes(flipped),
     }
 
 
-@pytest.mark.parametrize("kind", ["empty", "cut", "text", "head"])
+@pytest.mark.parametrize("kind", ["empty", "cut", "text", "head", "bit"])
 def test_damaged_checkpoint_is_refused(finished, data, tmp_path, kind):
     folder = tmp_path / "damaged"
     shutil.copytree(finished, folder)
     content = damage((finished / CHECKPOINT).read_bytes())[kind]
-    (folder / CHECKPOINT).write_bytes(content)
-    message = f"{CHECKPOINT}: expected a checkpoint of this model, got: "
+    for path in folder.glob("checkpoint*.pt"):
+        path.write_bytes(content)
+    message = f"{CHECKPOINT}: expected a .*checkpoint, got.*; start the run again"
     with pytest.raises(InputError, match=message) as caught:
         load_encoder(folder)
     assert "\n" not in str(caught.value)
@@ -203,8 +205,8 @@ def test_checkpoint_of_another_version_is_refused(finished, tmp_path):
     folder = tmp_path / "newer"
     shutil.copytree(finished, folder)
     state = torch.load(folder / CHECKPOINT, weights_only=True)
-    torch.save({**state, "version": 2}, folder / CHECKPOINT)
-    with pytest.raises(InputError, match="expected version 1, got 2"):
+    torch.save({**state, "version": 3}, folder / CHECKPOINT)
+    with pytest.raises(InputError, match="expected version 2, got 3"):
         load_encoder(folder)
 
 
@@ -219,11 +221,11 @@ def test_checkpoint_of_another_model_is_refused(finished, tmp_path):
 
 
 def test_loss_that_is_no_number_stops_the_run(stopped, data, monkeypatch):
-    """The checkpoint of the epoch before stays, and no row is written."""
+    """The checkpoint of the epoch before stays, no row is written, and the step is named."""
     before = (stopped / CHECKPOINT).read_bytes()
     diverged = torch.tensor(torch.nan, requires_grad=True)
     monkeypatch.setattr(opstl, "barlow_twins_parts", lambda *_: (diverged, diverged))
-    with pytest.raises(InputError, match=r"the loss is nan in epoch 3; .* lower training.learn"):
+    with pytest.raises(InputError, match=r"is nan in step 1 of epoch 3; .* after epoch 2 is"):
         pretrain(data, CONFIG, stopped, resume=True, provenance={"dataset": "synthetic"})
     assert (stopped / CHECKPOINT).read_bytes() == before
     assert len(read_rows(stopped)) == 2

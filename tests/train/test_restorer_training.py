@@ -67,9 +67,9 @@ def test_killed_training_goes_on_as_if_nothing_had_been(
     monkeypatch.setattr(restore, "_CHECKPOINT_STEPS", 3)
     save, steps = restore.save_checkpoint, []
 
-    def stop_after(path, step, *rest):
-        save(path, step, *rest)
-        steps.append(step)
+    def stop_after(path, state, keep):
+        save(path, state, keep)
+        steps.append(state["epoch"])
         if len(steps) <= n_stops:
             raise KeyboardInterrupt
 
@@ -119,7 +119,7 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoint_before(windows, tmp_path,
         return (value if len(calls) <= 3 else value * math.nan), error_m
 
     monkeypatch.setattr(restore, "_loss", spoil)
-    with pytest.raises(InputError, match=r"the loss is nan in step 6; .*restorer.learning_rate"):
+    with pytest.raises(InputError, match=r"the loss is nan in step 4; .*restorer.learning_rate"):
         train_restorer(windows, SETTINGS, tmp_path / "spoiled")
     state = torch.load(tmp_path / "spoiled" / "restorer.pt", weights_only=True)
     assert state["epoch"] == 3
