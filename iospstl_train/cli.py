@@ -69,8 +69,8 @@ def _run(words: Sequence[str]) -> int:
         with interruptible(), _together(options):
             options.run(options)
     except Interrupted as error:
-        advice = "and --resume " if hasattr(options, "resume") else ""
-        print(f"iospstl-train: {error}; the same command {advice}goes on", file=sys.stderr)
+        advice = " and --resume" if hasattr(options, "resume") else ""
+        print(f"iospstl-train: {error}; go on with the same command{advice}", file=sys.stderr)
         return error.status
     return 0
 

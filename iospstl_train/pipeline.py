@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from iospstl_core.imputation.fill import Filled
 from iospstl_core.store import Occlusion, find_occlusion
 from iospstl_train.calibration import Head
@@ -53,7 +56,11 @@ from iospstl_train.training.pretrain import (
     pretrain,
     training_seconds,
 )
+from iospstl_train.training.processes import share_from_first
 from iospstl_train.training.restore import train_restorer
+from iospstl_train.training.run_folder import claimed
+
+FloatArray = NDArray[np.float32]
 
 
 @dataclass
@@ -80,27 +87,46 @@ def run_pipeline(options: PipelineOptions) -> Report:
 
     Writes ``report.md``, ``report.json``, ``pictures/``, ``bundle/``, ``offline.json`` (label of
     every test sequence) and a folder for each pre-training below ``options.out``. A run that was
-    interrupted goes on where it stopped when it is started with the same options.
+    interrupted goes on where it stopped when it is started with the same options. Where several
+    processes run together they share trainings and embeddings; the first does all the rest.
 
     Raises
     ------
     InputError
-        If the folder holds a run with other options, or an option is wrong.
+        If the folder holds a run with other options, another process works in it, or an option is
+        wrong.
     """
     check_options(options)
     seconds: dict[str, float] = {}
     with _timed(seconds, "occlude"):
-        occlusion = find_or_make_occlusion(
-            options.store,
-            options.occlusion,
-            options.config.realistic,
-            options.occlusion_seed,
-            options.random_fraction,
-            options.meshes,
-        )
+        occlusion = _find_occlusion(options)
     provenance = make_provenance(options, occlusion)
-    claim_folder(options, provenance)
     run = _Run(options, provenance, seconds)
+    with claimed(options.out):
+        share_from_first(lambda: claim_folder(options, provenance))
+        return _run_rows(run, occlusion)
+
+
+def _find_occlusion(options: PipelineOptions) -> Occlusion:
+    """Open the occlusion; the first process makes it if need be."""
+    name = share_from_first(
+        lambda: (
+            find_or_make_occlusion(
+                options.store,
+                options.occlusion,
+                options.config.realistic,
+                options.occlusion_seed,
+                options.random_fraction,
+                options.meshes,
+            ).name
+        )
+    )
+    return find_occlusion(options.store, name)
+
+
+def _run_rows(run: _Run, occlusion: Occlusion) -> Report:
+    """Compute all rows in a folder that is this run's; write and return the report."""
+    options = run.options
     with _timed(run.seconds, "normalise"):
         occluded = load_windows(options.store, occlusion, options.split)
     if "clean" in options.rows:
@@ -114,7 +140,7 @@ def run_pipeline(options: PipelineOptions) -> Report:
         if method in options.rows and method != "none":
             _impute_and_train(run, method, occluded, clusters, stage1)
     report = _make_report(run, occlusion, occluded)
-    write_report(options.out / "report.md", report)
+    share_from_first(lambda: write_report(options.out / "report.md", report))
     return report
 
 
@@ -152,31 +178,57 @@ def _impute_and_train(
 ) -> None:
     """Add the row of one imputer, and export it if it is the one for the robot."""
     options = run.options
-    restorer = _train_restorer(run, occluded) if method == "restore" else None
+    restorer = None
+    if method == "restore":
+        restorer = share_from_first(lambda: _train_restorer(run, occluded))
     n_neighbors = options.config.imputation.n_neighbors
     with _timed(run.seconds, f"impute {method}"):
-        filled = impute(occluded, method, clusters, n_neighbors, restorer=restorer)
+        filled = share_from_first(
+            lambda: impute(occluded, method, clusters, n_neighbors, restorer=restorer)
+        )
     error_mm = imputation_error_mm(occluded, filled, occluded.is_test)
     fill_report = (error_mm, Filled(filled.xyz, filled.source[occluded.is_test]).counts())
     completed = WindowSet(**{**vars(occluded), "xyz": filled.xyz})
     encoder, result = _add_row(run, method, completed, occluded, fill_report)
     if method == options.bundle_row:
-        manifest = {
-            **run.provenance,
-            "split": options.split or next(iter(options.store.splits)),
-            "method": method,
-            "imputation": asdict(options.config.imputation),
-            "error_mm": error_mm,
-        }
-        save_imputed(options.out / "imputed" / method, filled, clusters, manifest, restorer)
-        classifier = Classifier(encoder.cpu(), result.classifier)
-        with _timed(run.seconds, "export"):
-            head = _export(run, occluded, clusters, (stage1, classifier), restorer)
         features = embed(encoder, filled.xyz[occluded.is_test], options.config.training.stream)
-        predicted = head.logits(features).argmax(axis=1)
-        write_offline_labels(options.out / "offline.json", occluded, predicted)
-        with _timed(run.seconds, "draw"):
-            draw_results(options.out / "pictures", occluded, filled, predicted)
+        classifier = Classifier(encoder.cpu(), result.classifier)
+        share_from_first(
+            lambda: _leave_bundle(
+                run, occluded, filled, clusters, (stage1, classifier), features, restorer
+            )
+        )
+
+
+def _leave_bundle(
+    run: _Run,
+    occluded: WindowSet,
+    filled: Filled,
+    clusters: Clusters,
+    networks: tuple[StgcnEncoder, Classifier],
+    features: FloatArray,
+    restorer: Path | None,
+) -> None:
+    """Write completed windows, bundle, offline labels and pictures of the row for the robot.
+
+    `features` (n_test, d) are the embeddings of the completed test windows.
+    """
+    options = run.options
+    method = options.bundle_row
+    manifest = {
+        **run.provenance,
+        "split": options.split or next(iter(options.store.splits)),
+        "method": method,
+        "imputation": asdict(options.config.imputation),
+        "error_mm": run.rows[method].error_mm,
+    }
+    save_imputed(options.out / "imputed" / method, filled, clusters, manifest, restorer)
+    with _timed(run.seconds, "export"):
+        head = _export(run, occluded, clusters, networks, restorer)
+    predicted = head.logits(features).argmax(axis=1)
+    write_offline_labels(options.out / "offline.json", occluded, predicted)
+    with _timed(run.seconds, "draw"):
+        draw_results(options.out / "pictures", occluded, filled, predicted)
 
 
 def _train_restorer(run: _Run, occluded: WindowSet) -> Path:

@@ -5,6 +5,7 @@ Lightning Fabric joins them and averages their gradients; a run of one process n
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from iospstl_core.errors import InputError
 from iospstl_train.training.launch import layout, local_index, n_launched
@@ -144,8 +146,11 @@ def _fabric_parts() -> tuple[Any, Any, Any]:
         ) from error
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     environment = TorchElasticEnvironment if "WORLD_SIZE" in os.environ else SLURMEnvironment
-    # batch norm is that of the global batch: there is nothing to broadcast
-    return Fabric, environment(), DDPStrategy(broadcast_buffers=False)
+    # batch norm is that of the global batch: there is nothing to broadcast in a step
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    settings: dict[str, Any] = {name: False}
+    return Fabric, environment(), DDPStrategy(**settings)
 
 
 def share_gradients(module: nn.Module) -> nn.Module:

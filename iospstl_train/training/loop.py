@@ -28,9 +28,6 @@ from iospstl_train.training.progress import Progress
 from iospstl_train.training.run_folder import CHECKPOINT, append_metrics
 from iospstl_train.training.stopping import Interrupted, StopRequest
 
-STEPS_BETWEEN_LOOKS = 50
-"""Of an accelerator, as a look waits for it; on the CPU every step is looked at."""
-
 
 @dataclass(frozen=True)
 class Training:
@@ -72,6 +69,11 @@ def learning_rate(epoch: float, settings: TrainingSettings) -> float:
         * 0.5
         * (1 + math.cos(math.pi * (epoch - settings.warmup_epochs) / span))
     )
+
+
+def steps_between_looks(device: torch.device) -> int:
+    """Return after how many steps losses are looked at: a look waits for an accelerator."""
+    return 1 if device.type == "cpu" else 50
 
 
 class Loop:
@@ -126,7 +128,7 @@ class Loop:
         for step, batch in training.batches.steps(order, progress.step):
             self._losses.append(self._take_step(step, batch))
             bar.update(training.batches.batch_size)
-            if training.device.type == "cpu" or len(self._losses) == STEPS_BETWEEN_LOOKS:
+            if len(self._losses) == steps_between_looks(training.device):
                 self._look(bar)
             if progress.step < n_steps:
                 self._save_or_stop(bar)

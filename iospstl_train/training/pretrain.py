@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,17 @@ from iospstl_train.training.checkpoint import (
 )
 from iospstl_train.training.join import find_device, share_gradients
 from iospstl_train.training.loop import Loop, Training, learning_rate
-from iospstl_train.training.processes import process_index, share_from_first
+from iospstl_train.training.processes import share_from_first
 from iospstl_train.training.progress import Progress
 from iospstl_train.training.run_folder import (
     CHECKPOINT,
     METRICS_FILE,
     RUN_FILE,
     check_same_run,
+    claimed,
     clean_folder,
     command_line,
     describe_run,
-    locked,
     package_versions,
     read_metrics,
     start_run,
@@ -115,7 +114,7 @@ def pretrain(
     model = make_model(config).to(torch_device)
     optimizer = make_optimizer(model, config.training, torch_device)
     described = describe_run(config, seed, provenance or {})
-    with _claimed(folder), stop_requests() as request:
+    with claimed(folder), stop_requests() as request:
         state = share_from_first(lambda: _start_or_resume(folder, described, resume))
         progress = _restore(folder, state, config, model, optimizer)
         if progress.epoch < config.training.epochs:
@@ -127,16 +126,6 @@ def pretrain(
             Loop(training, progress, request).run()
     encoder: StgcnEncoder = model.encoder.eval()  # type: ignore[assignment]
     return encoder
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Lock a folder for all processes of this run: the first one does."""
-    if process_index() > 0:
-        yield
-        return
-    with locked(folder):
-        yield
 
 
 def _start_or_resume(

@@ -19,6 +19,7 @@ from iospstl_core.errors import InputError
 from iospstl_core.files import new_file, read_json, remove_partials, write_json, write_through
 from iospstl_train.config import Config, config_from_dict, config_to_dict
 from iospstl_train.training.failures import failures_named
+from iospstl_train.training.processes import process_index
 
 CHECKPOINT = "checkpoint.pt"
 RUN_FILE = "run.json"
@@ -50,6 +51,16 @@ def locked(folder: Path) -> Iterator[None]:
             file.truncate()
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
+        yield
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Lock a folder for all processes of this run; the first one does."""
+    if process_index() > 0:
+        yield
+        return
+    with locked(folder):
         yield
 
 

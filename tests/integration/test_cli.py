@@ -1,12 +1,14 @@
 """Whole runs through the command ``iospstl-train``, on data and networks as small as they go."""
 
 import json
+import os
 import re
 import shutil
+import signal
 
 import pytest
 
-from iospstl_train.training import pretrain as pretrain_module
+from iospstl_train.training import loop
 from tests.integration.commands import METHODS, ONE_EPOCH, TINY, data, fault, list_all
 
 
@@ -50,7 +52,7 @@ def test_restore_is_the_default_and_leaves_its_training_beside(command, root, ch
         *("--out", tmp_path / "done"),
     )
     trained = chain / "restore-restorer"
-    assert {"restorer.onnx", "restorer.json", "restorer.pt"} == set(list_all(trained))
+    assert {"restorer.onnx", "restorer.json", "restorer.pt", ".lock"} == set(list_all(trained))
     before = (trained / "restorer.onnx").read_bytes()
     assert command(*impute, "--restorer", trained)[0] == 0
     assert (trained / "restorer.onnx").read_bytes() == before
@@ -175,17 +177,20 @@ def test_interrupted_run_goes_on(command, root, tmp_path, monkeypatch):
         *("pretrain", *data(root), "--occlusion", "random", "--out", tmp_path / "run"),
         *(*TINY, "--set", "training.epochs=2"),
     )
-    save = pretrain_module.save_checkpoint
+    save = loop.save_checkpoint
 
-    def stop_after_first(path, epoch, *rest):
-        save(path, epoch, *rest)
-        raise KeyboardInterrupt
+    def interrupt_after_first(path, state, keep):
+        save(path, state, keep)
+        os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain_module, "save_checkpoint", stop_after_first)
+        patch.setattr(loop, "save_checkpoint", interrupt_after_first)
         status, _, lines = command(*arguments)
     assert status == 130
-    assert lines == ["iospstl-train: interrupted; start it again to go on"]
+    assert lines == [
+        f"iospstl-train: stopped by SIGINT; {tmp_path / 'run'}: saved after epoch 1; "
+        "go on with the same command and --resume"
+    ]
     assert "holds a run already; give --resume" in fault(command, *arguments)
     assert command(*arguments, "--resume")[0] == 0
     assert command("info", tmp_path / "run")[1].startswith("pre-training run, 2 of 2 epochs")

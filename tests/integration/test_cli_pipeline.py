@@ -12,7 +12,7 @@ from iospstl_core.normalize import normalize
 from iospstl_core.pipeline import Recognizer
 from iospstl_core.store import find_occlusion, hide, open_store
 from iospstl_train import pipeline as pipeline_module
-from iospstl_train.training import pretrain as pretrain_module
+from iospstl_train.training import loop
 from tests.integration.commands import METHODS, ONE_EPOCH, TINY, data, fault
 
 
@@ -101,18 +101,18 @@ def test_interrupted_pipeline_goes_on_where_it_stopped(command, root, tmp_path, 
         raise KeyboardInterrupt
 
     trained = []
-    train_epoch, save = pretrain_module._train_epoch, pretrain_module.save_checkpoint
+    run_epoch, save = loop.Loop._run_epoch, loop.save_checkpoint
 
-    def watch(model, optimizer, x, hidden_frac, config, epoch, generator):
-        trained.append(epoch)
-        return train_epoch(model, optimizer, x, hidden_frac, config, epoch, generator)
+    def watch(self, bar):
+        trained.append(self.progress.epoch)
+        return run_epoch(self, bar)
 
-    def stop_in_second(path, epoch, *rest):
-        if epoch == 2:
+    def stop_in_second(path, state, keep):
+        if state["epoch"] == 2:
             raise KeyboardInterrupt
-        save(path, epoch, *rest)
+        save(path, state, keep)
 
-    monkeypatch.setattr(pretrain_module, "_train_epoch", watch)
+    monkeypatch.setattr(loop.Loop, "_run_epoch", watch)
     monkeypatch.setattr(pipeline_module, "draw_results", lambda *_: None)  # takes longest
     out = tmp_path / "stopped"
     with monkeypatch.context() as patch:
@@ -120,7 +120,7 @@ def test_interrupted_pipeline_goes_on_where_it_stopped(command, root, tmp_path, 
         assert run(out)[0] == 130
     assert trained == [0, 1]
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain_module, "save_checkpoint", stop_in_second)
+        patch.setattr(loop, "save_checkpoint", stop_in_second)
         assert run(out)[0] == 130
     assert trained == [0, 1, 0, 1]  # stage 1 was there, stage 2 began
     assert run(out)[0] == 0
