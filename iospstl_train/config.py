@@ -49,6 +49,9 @@ class TrainingSettings:
         Within an epoch the run is saved this often; it always is at the end of an epoch.
     keep_checkpoints : int
         The newest one and those before it, for a disk that lies.
+    probe_epochs : int
+        Every so many epochs the run looks at the rank of its embeddings and at their nearest
+        neighbors; 0 for never.
     """
 
     epochs: Positive = 150
@@ -62,6 +65,7 @@ class TrainingSettings:
     data: Literal["auto", "resident", "streamed"] = "auto"
     checkpoint_minutes: NotNegative = 10.0
     keep_checkpoints: Positive = 2
+    probe_epochs: Count = 5
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def _add_row(
     folder = options.out / (f"stage1-{name}" if fill_report is None else f"stage2-{name}")
     train = windows.is_train
     encoder = pretrain(
-        PretrainData(windows.xyz[train], occluded.hidden_frac()[train]),
+        PretrainData(windows.xyz[train], occluded.hidden_frac()[train], windows.label[train]),
         options.config,
         folder,
         options.seed,

@@ -77,7 +77,7 @@ def run_pretrain(options: argparse.Namespace) -> list[str]:
     stage = options.imputed.name if options.imputed else options.occlusion or "clean"
     folder = options.out or Path("runs") / f"{options.dataset}-{stage}"
     train = windows.is_train
-    data = PretrainData(windows.xyz[train], hidden_frac[train])
+    data = PretrainData(windows.xyz[train], hidden_frac[train], windows.label[train])
     pretrain(data, config, folder, options.seed, options.device, options.resume, provenance)
     return [f"{folder}: trained on {train.sum()} sequences"]
 

@@ -78,7 +78,7 @@ class TableModels:
         train = windows.is_train
         self.say(f"pre-training {folder}, seed {seed}; what is finished is only read")
         return pretrain(
-            PretrainData(windows.xyz[train], occluded.hidden_frac()[train]),
+            PretrainData(windows.xyz[train], occluded.hidden_frac()[train], windows.label[train]),
             self.options.config,
             self.options.out / f"seed-{seed}" / folder,
             seed,

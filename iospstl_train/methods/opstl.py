@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from iospstl_core.normalize import N_FRAMES
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
 from iospstl_train.methods.augment import AugmentSettings, augment, take_frames
+from iospstl_train.methods.drawn_masks import DrawnMasks
 from iospstl_train.ranges import NotNegative, Positive
 
 _DEGREE_SPAN = 3.0
@@ -84,6 +85,7 @@ class Opstl(nn.Module):
         self.degrees: Tensor
         degrees = torch.from_numpy(layout.degrees).float()
         self.register_buffer("degrees", degrees, persistent=False)
+        self.drawn_masks = DrawnMasks(layout.n_joints)
 
     def forward(self, x: Tensor, hidden_frac: Tensor, generator: Generator) -> dict[str, Tensor]:
         """Return the loss of a batch and its parts.
@@ -128,6 +130,7 @@ class Opstl(nn.Module):
         masked = draw_joints(weight, settings.masked_joints, settings.joint_draw, generator)
         keep = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
         keep[masked.to(weight.device)] = False
+        self.drawn_masks.add((~keep).float())
         return keep.nonzero()[:, 0]
 
 

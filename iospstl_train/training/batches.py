@@ -37,10 +37,13 @@ class PretrainData:
         NaN where a network shall see a 0. May be memory-mapped.
     hidden_frac : ndarray of shape (n, n_joints), float32
         As of `iospstl_train.data.windows.WindowSet.hidden_frac`.
+    label : ndarray of shape (n,), int64, optional
+        Classes, for those who watch the training; it does not see them.
     """
 
     xyz: FloatArray
     hidden_frac: FloatArray
+    label: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

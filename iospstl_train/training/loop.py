@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from iospstl_core.errors import InputError
 from iospstl_train.config import Config, TrainingSettings
+from iospstl_train.methods.opstl import Opstl
 from iospstl_train.training.batches import Batch, Batches, PretrainData
 from iospstl_train.training.checkpoint import save_checkpoint
 from iospstl_train.training.failures import failures_named, find_bad
@@ -41,7 +42,7 @@ class Training:
     data : PretrainData
     device : torch.device
     batches : Batches
-    model : Module
+    model : Opstl
         Its weights are saved.
     stepper : Module
         Computes the losses of a batch; its gradients are those of all processes.
@@ -54,7 +55,7 @@ class Training:
     data: PretrainData
     device: torch.device
     batches: Batches
-    model: nn.Module
+    model: Opstl
     stepper: nn.Module
     optimizer: torch.optim.Optimizer
 

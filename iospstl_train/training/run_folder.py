@@ -28,7 +28,7 @@ LOCK_FILE = ".lock"
 
 _SECTIONS = ("encoder", "opstl", "augment", "training")
 """Sections that pre-training reads; a run may go on with others changed."""
-_FREE = ("checkpoint_minutes", "keep_checkpoints", "data")
+_FREE = ("checkpoint_minutes", "keep_checkpoints", "data", "probe_epochs")
 """Settings of the training that no number depends on."""
 
 
