@@ -17,7 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from iospstl_core.errors import InputError
 from iospstl_train.methods.augment import AugmentSettings
+from iospstl_train.methods.mask_views import MaskViewSettings
 from iospstl_train.methods.opstl import OpstlSettings
+from iospstl_train.models.mask_mixer import MixerSettings
 from iospstl_train.models.restorer import RestorerSettings
 from iospstl_train.models.stgcn import EncoderSettings
 from iospstl_train.occlusion.realistic import RealisticSettings
@@ -52,6 +54,9 @@ class TrainingSettings:
     probe_epochs : int
         Every so many epochs the run looks at the rank of its embeddings and at their nearest
         neighbors; 0 for never.
+    encoder : {"st-gcn", "mask-mixer"}
+        The ST-GCN of section ``encoder``, trained by OPSTL; or the mixer with mask tokens of
+        section ``mixer``, trained on the views of section ``mask_views``.
     """
 
     epochs: Positive = 150
@@ -66,6 +71,7 @@ class TrainingSettings:
     checkpoint_minutes: NotNegative = 10.0
     keep_checkpoints: Positive = 2
     probe_epochs: Count = 5
+    encoder: Literal["st-gcn", "mask-mixer"] = "st-gcn"
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,9 @@ class Config:
     """Everything that can be set."""
 
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    mixer: MixerSettings = field(default_factory=MixerSettings)
     opstl: OpstlSettings = field(default_factory=OpstlSettings)
+    mask_views: MaskViewSettings = field(default_factory=MaskViewSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     linear: LinearSettings = field(default_factory=LinearSettings)

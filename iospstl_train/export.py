@@ -20,7 +20,7 @@ from iospstl_core.streams import to_network
 from iospstl_train.config import ImputationSettings
 from iospstl_train.data.windows import WindowSet
 from iospstl_train.imputing import Clusters
-from iospstl_train.models.stgcn import StgcnEncoder
+from iospstl_train.models.encoder import Encoder
 from iospstl_train.training.onnx_file import to_onnx
 
 FloatArray = NDArray[np.float32]
@@ -35,7 +35,7 @@ TOLERANCE = 1e-3
 class Classifier(nn.Module):
     """Encoder and linear classifier in one network: window -> (logits, embedding)."""
 
-    def __init__(self, encoder: StgcnEncoder, head: nn.Linear) -> None:
+    def __init__(self, encoder: Encoder, head: nn.Linear) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
@@ -49,7 +49,7 @@ class Classifier(nn.Module):
 def export_bundle(
     folder: Path,
     settings: BundleSettings,
-    encoder: StgcnEncoder,
+    encoder: Encoder,
     classifier: Classifier,
     clusters: Clusters,
     sample: FloatArray,
@@ -61,7 +61,7 @@ def export_bundle(
     ----------
     folder : Path
     settings : BundleSettings
-    encoder : StgcnEncoder
+    encoder : Encoder
         Stage 1.
     classifier : Classifier
         Stage 2 and its linear classifier.

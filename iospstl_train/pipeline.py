@@ -39,7 +39,7 @@ from iospstl_train.imputing import (
     save_imputed,
 )
 from iospstl_train.labeling import draft_of, label_export
-from iospstl_train.models.stgcn import StgcnEncoder
+from iospstl_train.models.encoder import Encoder
 from iospstl_train.occlusion.occlude import find_or_make_occlusion
 from iospstl_train.pipeline_options import (
     ROWS,
@@ -48,9 +48,9 @@ from iospstl_train.pipeline_options import (
     claim_folder,
     make_provenance,
 )
+from iospstl_train.training.batches import training_data
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import (
-    PretrainData,
     command_line,
     package_versions,
     pretrain,
@@ -150,13 +150,12 @@ def _add_row(
     windows: WindowSet,
     occluded: WindowSet,
     fill_report: tuple[float | None, Mapping[str, int]] | None,
-) -> tuple[StgcnEncoder, LinearResult]:
+) -> tuple[Encoder, LinearResult]:
     """Pre-train on the training windows and evaluate on the test windows."""
     options = run.options
     folder = options.out / (f"stage1-{name}" if fill_report is None else f"stage2-{name}")
-    train = windows.is_train
     encoder = pretrain(
-        PretrainData(windows.xyz[train], occluded.hidden_frac()[train], windows.label[train]),
+        training_data(windows, occluded),
         options.config,
         folder,
         options.seed,
@@ -174,7 +173,7 @@ def _add_row(
 
 
 def _impute_and_train(
-    run: _Run, method: str, occluded: WindowSet, clusters: Clusters, stage1: StgcnEncoder
+    run: _Run, method: str, occluded: WindowSet, clusters: Clusters, stage1: Encoder
 ) -> None:
     """Add the row of one imputer, and export it if it is the one for the robot."""
     options = run.options
@@ -205,7 +204,7 @@ def _leave_bundle(
     occluded: WindowSet,
     filled: Filled,
     clusters: Clusters,
-    networks: tuple[StgcnEncoder, Classifier],
+    networks: tuple[Encoder, Classifier],
     features: FloatArray,
     restorer: Path | None,
 ) -> None:
@@ -249,7 +248,7 @@ def _export(
     run: _Run,
     occluded: WindowSet,
     clusters: Clusters,
-    networks: tuple[StgcnEncoder, Classifier],
+    networks: tuple[Encoder, Classifier],
     restorer: Path | None,
 ) -> Head:
     """Write the bundle; return the classifier that it labels with."""

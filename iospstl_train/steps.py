@@ -22,7 +22,8 @@ from iospstl_train.evaluation.linear import evaluate_encoder
 from iospstl_train.imputing import open_imputed
 from iospstl_train.pipeline import run_pipeline
 from iospstl_train.pipeline_options import PipelineOptions
-from iospstl_train.training.pretrain import PretrainData, load_encoder, pretrain
+from iospstl_train.training.batches import training_data
+from iospstl_train.training.pretrain import load_encoder, pretrain
 from iospstl_train.training.processes import share_from_first
 
 
@@ -70,14 +71,14 @@ def run_pretrain(options: argparse.Namespace) -> list[str]:
     if options.imputed:
         take_over(options)
     _, windows, provenance = load_data(options)
-    hidden_frac = windows.hidden_frac()
+    occluded = windows
     if options.imputed:
         windows = completed_windows(windows, provenance, options.imputed)
         provenance["imputed"] = str(options.imputed)
     stage = options.imputed.name if options.imputed else options.occlusion or "clean"
     folder = options.out or Path("runs") / f"{options.dataset}-{stage}"
     train = windows.is_train
-    data = PretrainData(windows.xyz[train], hidden_frac[train], windows.label[train])
+    data = training_data(windows, occluded)
     pretrain(data, config, folder, options.seed, options.device, options.resume, provenance)
     return [f"{folder}: trained on {train.sum()} sequences"]
 

@@ -51,14 +51,22 @@ class WindowSet:
         """Joints (25,) that the source never has."""
         return np.asarray(np.isnan(self.truth[..., 0]).all(axis=(0, 1, 2)))
 
+    @property
+    def unseen(self) -> BoolArray:
+        """Cells (n, n_frames, n_persons, 25) not seen of persons that are there.
+
+        Without structural misses; unlike `hidden`, with what the sensor itself lost.
+        """
+        missing = np.isnan(self.xyz[..., 0]) & self.present[..., None]
+        return np.asarray(missing & ~self.structural)
+
     def hidden_frac(self) -> FloatArray:
         """Share of each joint's cells that are not seen while the person is there, (n, 25).
 
         NaN for structural misses: the masks of the method must not spend themselves on them.
         """
-        unseen = np.isnan(self.xyz[..., 0]) & self.present[..., None]
         total = np.maximum(self.present.sum(axis=(1, 2)), 1)[:, None]
-        share = np.asarray(unseen.sum(axis=(1, 2)) / total, dtype=np.float32)
+        share = np.asarray(self.unseen.sum(axis=(1, 2)) / total, dtype=np.float32)
         share[:, self.structural] = np.nan
         return share
 

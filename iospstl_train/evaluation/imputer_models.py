@@ -15,9 +15,10 @@ from iospstl_train.evaluation.imputer_metrics import take
 from iospstl_train.evaluation.imputer_options import STAGE_1, TableOptions, describe_data
 from iospstl_train.evaluation.imputer_rows import ROWS, FittedRow, RowRequest, one_cluster
 from iospstl_train.imputing import METHODS, Clusters, fit_clusters
-from iospstl_train.models.stgcn import StgcnEncoder
+from iospstl_train.models.encoder import Encoder
+from iospstl_train.training.batches import training_data
 from iospstl_train.training.embed import embed
-from iospstl_train.training.pretrain import PretrainData, pretrain
+from iospstl_train.training.pretrain import pretrain
 
 IntArray = NDArray[np.int64]
 _BYTES_PER_WEIGHT = 4
@@ -29,13 +30,13 @@ class Stage1:
 
     Attributes
     ----------
-    encoder : StgcnEncoder
+    encoder : Encoder
     clusters : Clusters
     size_bytes : int
         Of encoder and centroids.
     """
 
-    encoder: StgcnEncoder
+    encoder: Encoder
     clusters: Clusters
     size_bytes: int
 
@@ -70,15 +71,14 @@ class TableModels:
 
     def pretrain(
         self, folder: str, name: str, windows: WindowSet, occluded: WindowSet, seed: int
-    ) -> StgcnEncoder:
+    ) -> Encoder:
         """Pre-train as the pipeline does, or take over what it left in the same folder."""
         provenance = {**self.provenance, "row": name}
         if name not in (*STAGE_1, *METHODS):
             provenance["imputer"] = ROWS[name].describe(self.options.settings)
-        train = windows.is_train
         self.say(f"pre-training {folder}, seed {seed}; what is finished is only read")
         return pretrain(
-            PretrainData(windows.xyz[train], occluded.hidden_frac()[train], windows.label[train]),
+            training_data(windows, occluded),
             self.options.config,
             self.options.out / f"seed-{seed}" / folder,
             seed,

@@ -12,7 +12,7 @@ from torch import nn
 
 from iospstl_train.config import Config, LinearSettings
 from iospstl_train.data.windows import WindowSet
-from iospstl_train.models.stgcn import StgcnEncoder
+from iospstl_train.models.encoder import Encoder
 from iospstl_train.training.embed import embed
 
 _MIN_DEVIATION = 1e-6
@@ -85,13 +85,13 @@ def evaluate_linear(
 
 
 def evaluate_encoder(
-    encoder: StgcnEncoder, windows: WindowSet, config: Config, seed: int = 1
+    encoder: Encoder, windows: WindowSet, config: Config, seed: int = 1
 ) -> LinearResult:
     """Embed all windows with a frozen encoder and evaluate its embeddings.
 
     Parameters
     ----------
-    encoder : StgcnEncoder
+    encoder : Encoder
     windows : WindowSet
         Fitted on its training windows, tested on its test windows.
     config : Config

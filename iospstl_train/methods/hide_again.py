@@ -104,7 +104,7 @@ def _draw_masks(
     """Return a mask (n, t, v) for each window, True where hidden."""
     plain, curtains = settings.plain_masks, settings.curtain_masks
     kind = torch.rand((len(xyz), 1, 1), generator=generator)
-    hidden = _own_masks(observed, len(xyz), flip_order, generator)
+    hidden = own_masks(observed, len(xyz), flip_order, generator)
     hidden = torch.where(kind < plain + curtains, _curtains(xyz, seen, generator), hidden)
     share = _MAX_PLAIN_FRACTION * torch.rand((len(xyz), 1, 1), generator=generator)
     joints = torch.rand((len(xyz), 1, xyz.shape[2]), generator=generator) < share
@@ -138,10 +138,11 @@ def persistence(observed: Tensor) -> float:
     return min(max((stays - share) / max(1 - share, _TINY), 0.0), 1.0)
 
 
-def _own_masks(observed: Tensor, n: int, flip_order: Tensor, generator: torch.Generator) -> Tensor:
+def own_masks(observed: Tensor, n: int, flip_order: Tensor, generator: torch.Generator) -> Tensor:
     """Return what n training windows hide; some backwards in time, some mirrored."""
     hidden = ~observed[torch.randint(len(observed), (n,), generator=generator)]
-    backwards, mirrored = (torch.rand((2, n, 1, 1), generator=generator) < 0.5).unbind()
+    draws = torch.rand((2, n, 1, 1), generator=generator).to(hidden.device)
+    backwards, mirrored = (draws < 0.5).unbind()
     hidden = torch.where(backwards, hidden.flip(1), hidden)
     return torch.where(mirrored, hidden[:, :, flip_order], hidden)
 

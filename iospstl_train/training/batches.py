@@ -17,6 +17,8 @@ from torch import Tensor
 from iospstl_core.errors import InputError
 from iospstl_core.streams import to_network
 from iospstl_train.config import TrainingSettings
+from iospstl_train.data.windows import WindowSet
+from iospstl_train.methods.mask_views import mask_pool
 from iospstl_train.training.processes import n_processes, process_index
 
 FloatArray = NDArray[np.float32]
@@ -37,13 +39,32 @@ class PretrainData:
         NaN where a network shall see a 0. May be memory-mapped.
     hidden_frac : ndarray of shape (n, n_joints), float32
         As of `iospstl_train.data.windows.WindowSet.hidden_frac`.
+    hidden : ndarray of shape (n, n_frames, n_persons, n_joints), bool, optional
+        What the sensor did not see, also where `xyz` has been completed since: the masks of
+        encoders with mask tokens, which need it.
     label : ndarray of shape (n,), int64, optional
         Classes, for those who watch the training; it does not see them.
     """
 
     xyz: FloatArray
     hidden_frac: FloatArray
+    hidden: NDArray[np.bool_] | None = None
     label: NDArray[np.int64] | None = None
+
+    def mask_pool(self) -> Tensor | None:
+        """Return what single persons have hidden, (n_masks, n_frames, n_joints)."""
+        return None if self.hidden is None else mask_pool(torch.from_numpy(self.hidden))
+
+
+def training_data(windows: WindowSet, occluded: WindowSet) -> PretrainData:
+    """Return the training side of windows, which may be completed, with what was hidden."""
+    train = windows.is_train
+    return PretrainData(
+        windows.xyz[train],
+        occluded.hidden_frac()[train],
+        occluded.unseen[train],
+        windows.label[train],
+    )
 
 
 @dataclass(frozen=True)

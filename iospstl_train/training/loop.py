@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from iospstl_core.errors import InputError
 from iospstl_train.config import Config, TrainingSettings
-from iospstl_train.methods.opstl import Opstl
 from iospstl_train.training.batches import Batch, Batches, PretrainData
 from iospstl_train.training.checkpoint import save_checkpoint
 from iospstl_train.training.failures import failures_named, find_bad
+from iospstl_train.training.model import PretrainModel
 from iospstl_train.training.monitor import Monitor
 from iospstl_train.training.positions import epoch_order, seed_dropout, step_generator
 from iospstl_train.training.processes import Vote, process_index
@@ -42,7 +42,7 @@ class Training:
     data : PretrainData
     device : torch.device
     batches : Batches
-    model : Opstl
+    model : PretrainModel
         Its weights are saved.
     stepper : Module
         Computes the losses of a batch; its gradients are those of all processes.
@@ -55,7 +55,7 @@ class Training:
     data: PretrainData
     device: torch.device
     batches: Batches
-    model: Opstl
+    model: PretrainModel
     stepper: nn.Module
     optimizer: torch.optim.Optimizer
 

@@ -11,8 +11,7 @@ import torch
 from iospstl_core.errors import InputError
 from iospstl_core.files import read_json
 from iospstl_train.config import Config, config_from_dict
-from iospstl_train.methods.opstl import Opstl
-from iospstl_train.models.stgcn import StgcnEncoder
+from iospstl_train.models.encoder import Encoder
 from iospstl_train.training.batches import Batches, PretrainData
 from iospstl_train.training.checkpoint import (
     VERSION,
@@ -22,6 +21,7 @@ from iospstl_train.training.checkpoint import (
 )
 from iospstl_train.training.join import find_device, share_gradients
 from iospstl_train.training.loop import Loop, Training, learning_rate
+from iospstl_train.training.model import make_model
 from iospstl_train.training.processes import share_from_first
 from iospstl_train.training.progress import Progress
 from iospstl_train.training.run_folder import (
@@ -59,12 +59,6 @@ __all__ = [
 ]
 
 
-def make_model(config: Config) -> Opstl:
-    """Return the untrained model of a configuration."""
-    encoder = StgcnEncoder(config.encoder)
-    return Opstl(encoder, config.encoder.widths[-1], config.opstl, config.augment)
-
-
 def pretrain(
     data: PretrainData,
     config: Config,
@@ -73,7 +67,7 @@ def pretrain(
     device: str = "cpu",
     resume: bool = False,
     provenance: Mapping[str, Any] | None = None,
-) -> StgcnEncoder:
+) -> Encoder:
     """Train an encoder without labels and leave a run folder behind.
 
     Where several processes train together (see `iospstl_train.training.join`) all call this
@@ -109,9 +103,11 @@ def pretrain(
             f"{folder}: expected batches of 2 training sequences at least, got {len(data.xyz)} "
             f"sequences and training.batch_size={config.training.batch_size}"
         )
+    if config.training.encoder == "mask-mixer" and data.hidden is None:
+        raise ValueError("hidden: expected the masks of the training windows, got None")
     torch_device = find_device(device)
     torch.manual_seed(seed)
-    model = make_model(config).to(torch_device)
+    model = make_model(config, data.mask_pool()).to(torch_device)
     optimizer = make_optimizer(model, config.training, torch_device)
     described = describe_run(config, seed, provenance or {})
     with claimed(folder), stop_requests() as request:
@@ -124,7 +120,7 @@ def pretrain(
                 folder, config, seed, data, torch_device, batches, model, stepper, optimizer
             )
             Loop(training, progress, request).run()
-    encoder: StgcnEncoder = model.encoder.eval()  # type: ignore[assignment]
+    encoder: Encoder = model.encoder.eval()  # type: ignore[assignment]
     return encoder
 
 
@@ -176,7 +172,7 @@ def _make_stepper(model: torch.nn.Module, config: Config, device: torch.device) 
     return share_gradients(Stepper(model, config.training.precision, device))
 
 
-def load_encoder(folder: Path, device: str = "cpu") -> tuple[StgcnEncoder, Config]:
+def load_encoder(folder: Path, device: str = "cpu") -> tuple[Encoder, Config]:
     """Return the trained encoder of a run folder, in eval mode, and its configuration."""
     path = folder / CHECKPOINT
     if not checkpoint_paths(path):
@@ -195,5 +191,5 @@ def load_encoder(folder: Path, device: str = "cpu") -> tuple[StgcnEncoder, Confi
             f"{config.training.epochs} epochs; finish it with --resume"
         )
     restore_state(path, state, model)
-    encoder: StgcnEncoder = model.encoder.eval()  # type: ignore[assignment]
+    encoder: Encoder = model.encoder.eval()  # type: ignore[assignment]
     return encoder.to(torch_device), config

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,9 +8,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from iospstl_core.skeleton import NTU_25
 from iospstl_train.methods.drawn_masks import DrawnMasks
-from iospstl_train.training.batches import PretrainData
+from iospstl_train.training.batches import training_data
+from iospstl_train.training.model import make_model
 from iospstl_train.training.monitor import Monitor
-from iospstl_train.training.pretrain import METRICS_FILE, make_model, pretrain
+from iospstl_train.training.pretrain import METRICS_FILE, pretrain
 from tests.train.tiny_training import tiny_config
 
 CONFIG = tiny_config("training.epochs=3", "training.probe_epochs=2")
@@ -17,8 +19,7 @@ CONFIG = tiny_config("training.epochs=3", "training.probe_epochs=2")
 
 @pytest.fixture(scope="module")
 def data(windows):
-    train = windows.is_train
-    return PretrainData(windows.xyz[train], windows.hidden_frac()[train], windows.label[train])
+    return training_data(windows, windows)
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +67,13 @@ def test_looking_changes_no_number(data, watched, tmp_path):
 
 
 def test_labels_may_be_missing(data, tmp_path):
-    pretrain(PretrainData(data.xyz, data.hidden_frac), CONFIG, tmp_path / "run")
+    pretrain(replace(data, label=None), CONFIG, tmp_path / "run")
     assert "embedding_rank" in read_rows(tmp_path / "run")[-1]
     assert "neighbor_accuracy" not in read_rows(tmp_path / "run")[-1]
 
 
 def test_labels_do_not_reach_the_training(data, watched, tmp_path):
-    shuffled = PretrainData(data.xyz, data.hidden_frac, data.label[::-1].copy())
+    shuffled = replace(data, label=data.label[::-1].copy())
     pretrain(shuffled, CONFIG, tmp_path / "run")
     assert [row["loss"] for row in read_rows(tmp_path / "run")] == [
         row["loss"] for row in read_rows(watched)
