@@ -112,8 +112,6 @@ class MaskMixer(nn.Module):
         """
         n, c, t, v, m = x.shape
         persons = x.permute(0, 4, 2, 3, 1).reshape(n * m, t, v, c)
-        if m == 1:
-            return self._embed_persons(persons)
         is_there = (persons != 0).flatten(1).any(dim=1)
         if self.training:
             features = x.new_zeros(n * m, self.leave.out_features)

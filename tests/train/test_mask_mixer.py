@@ -85,15 +85,15 @@ def test_window_with_nobody_embeds(encoder):
     x = torch.zeros(2, 3, N_FRAMES, 25, 2)
     assert torch.equal(encoder(x), torch.zeros(2, 7))
     assert torch.equal(encoder.train()(x), torch.zeros(2, 7))
-    assert torch.isfinite(encoder(x[..., :1])).all()
 
 
+@pytest.mark.parametrize("exported", [1, 2])
 @pytest.mark.parametrize("persons", [1, 2])
-def test_onnx_says_what_torch_says(encoder, persons, tmp_path):
+def test_onnx_says_what_torch_says(encoder, exported, persons, tmp_path):
     x = hide(*draw_windows(4))
     x[2, ..., 1] = 0
     path = tmp_path / "encoder.onnx"
-    path.write_bytes(to_onnx(encoder, {"x": x[:2]}, ["embedding"], {4: "m"}))
+    path.write_bytes(to_onnx(encoder, {"x": x[:2, ..., :exported]}, ["embedding"], {4: "m"}))
     model = OnnxModel(path, ["CPUExecutionProvider"])
     assert model.takes_any_persons
     x = x[..., :persons]
