@@ -40,7 +40,12 @@ def add_data_options(parser: argparse.ArgumentParser, *, with_split: bool = True
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add the settings: --preset, --config and --set."""
-    parser.add_argument("--preset", default="small", help="built-in settings: small or paper")
+    parser.add_argument(
+        "--preset",
+        default="small",
+        help="built-in settings: small, paper, or mask-mixer (small, with the encoder whose "
+        "hidden joints are mask tokens)",
+    )
     parser.add_argument("--config", type=Path, help="YAML file with differences to the preset")
     add_set_option(parser)
 
