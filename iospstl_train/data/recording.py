@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from iospstl_core.skeleton import mark_unobserved
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -42,3 +44,27 @@ class SkippedRecording:
 
     name: str
     reason: str
+
+
+def record_one_person(
+    name: str, xyz: NDArray[np.float32], label: int, subject: int, view: int = -1
+) -> Recording | SkippedRecording:
+    """Return the recording of somebody who is there in all frames.
+
+    Parameters
+    ----------
+    name : str
+    xyz : ndarray of shape (n_frames, n_joints, 3), float32
+        A joint at exactly (0, 0, 0) was not observed.
+    label, subject, view : int
+
+    Returns
+    -------
+    recording : Recording or SkippedRecording
+        Skipped without frames.
+    """
+    if len(xyz) == 0:
+        return SkippedRecording(name, "it has no frames")
+    seen = mark_unobserved(xyz, zero_is_missing=True)[:, None]
+    present = np.ones((len(xyz), 1), dtype=np.bool_)
+    return Recording(name, seen, present, label, subject=subject, view=view)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iospstl_core.errors import InputError
-from iospstl_core.skeleton import KINECT_V1_20, mark_unobserved
+from iospstl_core.skeleton import KINECT_V1_20
 from iospstl_train.data.archive import ArchiveMember, list_files, read_content
 from iospstl_train.data.matlab import read_array
-from iospstl_train.data.recording import Recording, SkippedRecording
+from iospstl_train.data.recording import Recording, SkippedRecording, record_one_person
 from iospstl_train.data.source import Source, coordinate_fault
 
 ACTIONS = (
@@ -115,11 +115,7 @@ def read_sequence(item: Path | ArchiveMember) -> Recording | SkippedRecording:
     action, subject, _ = map(int, match.groups())
     xyz = _parse(str(item), read_content(item))
     name = file_name.removesuffix("_skeleton.mat")
-    if len(xyz) == 0:
-        return SkippedRecording(name, "it has no frames")
-    xyz = mark_unobserved(xyz, zero_is_missing=True)[:, None]
-    present = np.ones((len(xyz), 1), dtype=np.bool_)
-    return Recording(name, xyz, present, label=action - 1, subject=subject)
+    return record_one_person(name, xyz, action - 1, subject)
 
 
 def _parse(path: str, content: bytes) -> NDArray[np.float32]:
