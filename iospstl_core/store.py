@@ -83,9 +83,14 @@ class Store:
         rows = self.frames(index)
         return np.array(self.xyz[rows]), np.array(self.present[rows])
 
+    @property
+    def default_split(self) -> str:
+        """Name of the split where none is named: the first."""
+        return next(iter(self.splits))
+
     def split(self, name: str | None = None) -> tuple[BoolArray, BoolArray]:
-        """Return which sequences train and which test, by a split's name (default: the first)."""
-        name = name or next(iter(self.splits))
+        """Return which sequences train and which test, by a split's name or as of the default."""
+        name = name or self.default_split
         if name not in self.splits:
             known = ", ".join(self.splits)
             raise InputError(f"split: {self.dataset} has {known}, got '{name}'")

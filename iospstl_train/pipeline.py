@@ -216,7 +216,6 @@ def _leave_bundle(
     method = options.bundle_row
     manifest = {
         **run.provenance,
-        "split": options.split or next(iter(options.store.splits)),
         "method": method,
         "imputation": asdict(options.config.imputation),
         "error_mm": run.rows[method].error_mm,

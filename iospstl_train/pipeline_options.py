@@ -80,7 +80,7 @@ def check_options(options: PipelineOptions) -> None:
 
 def make_provenance(options: PipelineOptions, occlusion: Occlusion) -> dict[str, Any]:
     """Return what the data of a run are."""
-    split = options.split or next(iter(options.store.splits))
+    split = options.split or options.store.default_split
     mask = options.store.folder / "occlusion" / occlusion.name / "hidden.npy"
     return {
         "dataset": options.store.dataset,

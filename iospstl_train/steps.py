@@ -33,7 +33,7 @@ def load_data(options: argparse.Namespace) -> tuple[Store, WindowSet, dict[str, 
     name = getattr(options, "occlusion", None)
     occlusion = find_occlusion(store, name) if name else None
     windows = load_windows(store, occlusion, options.split)
-    split = options.split or next(iter(store.splits))
+    split = options.split or store.default_split
     provenance = {"dataset": store.dataset, "split": split, "occlusion": name}
     return store, windows, provenance
 

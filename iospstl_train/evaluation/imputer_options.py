@@ -94,7 +94,7 @@ def describe_data(options: TableOptions, occlusion: Occlusion) -> dict[str, Any]
     mask = options.store.folder / "occlusion" / occlusion.name / "hidden.npy"
     return {
         "dataset": options.store.dataset,
-        "split": options.split or next(iter(options.store.splits)),
+        "split": options.split or options.store.default_split,
         "occlusion": occlusion.name,
         "mask_sha256": sha256_of(mask),
     }

@@ -125,7 +125,7 @@ def test_a_split_of_a_store_is_measured_on_its_test_side(
     run, store, occlusion, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("iospstl_train.classes.MIN_RECORDINGS", 2)  # the store has no more
-    split = next(iter(store.splits))
+    split = store.default_split
     given = ("--data", store.folder, "--split", split, "--occlusion", occlusion.name)
     status, printed, _ = run(*given)
     assert status == 0
