@@ -8,7 +8,7 @@ import pytest
 
 from iospstl_core.bundle import FORMAT_VERSION, open_bundle
 from tests.integration.commands import data, fault, list_all
-from tests.integration.test_cli_pipeline import label_with, name_of
+from tests.integration.offline_labels import label_with, name_of
 
 
 @pytest.mark.parametrize(("name", "imputer"), [("bundle", "knn"), ("bundle-restore", "restore")])

@@ -8,12 +8,10 @@ import pytest
 import torch
 
 from iospstl_core.bundle import open_bundle
-from iospstl_core.normalize import normalize
-from iospstl_core.pipeline import Recognizer
-from iospstl_core.store import find_occlusion, hide, open_store
 from iospstl_train import pipeline as pipeline_module
 from iospstl_train.training import loop
 from tests.integration.commands import METHODS, ONE_EPOCH, TINY, data, fault
+from tests.integration.offline_labels import label_with, name_of
 
 
 def test_pipeline_leaves_report_pictures_and_bundle(command, root, tmp_path):
@@ -47,24 +45,6 @@ def test_pipeline_leaves_report_pictures_and_bundle(command, root, tmp_path):
     assert restorers[0] == restorers[1] == restorers[2]
 
     check_that_steps_take_what_the_pipeline_left(command, root, out)
-
-
-def label_with(bundle, root):
-    """Labels of all test sequences by the code that the robot runs."""
-    store = open_store(root / "synthetic")
-    occlusion = find_occlusion(store, "realistic")
-    recognizer = Recognizer(open_bundle(bundle), ["CPUExecutionProvider"])
-    labels = {}
-    for index in np.flatnonzero(store.split("xsub")[1]):
-        xyz, present = store.sequence(index)
-        window = normalize(hide(xyz, occlusion.hidden[store.frames(index)]), present)
-        labels[store.names[index]] = recognizer.recognize([window])[0].label
-    return labels
-
-
-def name_of(root, name):
-    store = open_store(root / "synthetic")
-    return store.class_names[store.label[store.names.index(name)]]
 
 
 def check_that_steps_take_what_the_pipeline_left(command, root, out):
