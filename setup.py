@@ -27,6 +27,7 @@ TRAIN = [
     "annotated-types",
     "embreex",
     "joblib>=1.4",
+    "lightning-fabric>=2.4",  # several processes that train together
     "matplotlib",
     "onnx",
     "pillow",

@@ -39,21 +39,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except InputError as error:
-        print(f"iospstl-train: {error}", file=sys.stderr)
+        _tell(str(error))
         return USER_FAULT
     except OSError as error:  # a folder that cannot be written, a full disk
-        print(f"iospstl-train: {error}", file=sys.stderr)
+        _tell(str(error))
         return USER_FAULT
     except ModuleNotFoundError as error:
-        print(
-            f"iospstl-train: needs the package '{error.name}'; install the toolkit with: "
-            "pip install 'iospstl_ros[train]'",
-            file=sys.stderr,
+        _tell(
+            f"needs the package '{error.name}'; install the toolkit with: "
+            "pip install 'iospstl_ros[train]'"
         )
         return USER_FAULT
     except KeyboardInterrupt:
-        print("iospstl-train: interrupted; start it again to go on", file=sys.stderr)
+        _tell("interrupted; start it again to go on")
         return INTERRUPTED
+
+
+def _tell(text: str) -> None:
+    """Say what went wrong, on a line of its own: the bar on it may be another process's."""
+    start = "\n" if launched_index() > 0 else ""
+    print(f"{start}iospstl-train: {text}", file=sys.stderr)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -70,7 +75,7 @@ def _run(words: Sequence[str]) -> int:
             options.run(options)
     except Interrupted as error:
         advice = " and --resume" if hasattr(options, "resume") else ""
-        print(f"iospstl-train: {error}; go on with the same command{advice}", file=sys.stderr)
+        _tell(f"{error}; go on with the same command{advice}")
         return error.status
     return 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -145,6 +146,7 @@ def _fabric_parts() -> tuple[Any, Any, Any]:
             "pip install 'iospstl_ros[train]'"
         ) from error
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     environment = TorchElasticEnvironment if "WORLD_SIZE" in os.environ else SLURMEnvironment
     # batch norm is that of the global batch: there is nothing to broadcast in a step
     known = inspect.signature(DistributedDataParallel).parameters
