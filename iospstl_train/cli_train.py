@@ -25,6 +25,9 @@ def add_pretrain(commands: Commands) -> None:
     parser.add_argument("--imputed", type=Path, help="stage 2: folder written by 'impute'")
     parser.add_argument("--out", type=Path, help="run folder; runs/DATASET-STAGE if left out")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what the run will need, and train nothing"
+    )
     add_training_options(parser)
     add_config_options(parser)
     parser.set_defaults(run=_run_pretrain)

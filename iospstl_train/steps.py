@@ -23,7 +23,9 @@ from iospstl_train.imputing import open_imputed
 from iospstl_train.pipeline import run_pipeline
 from iospstl_train.pipeline_options import PipelineOptions
 from iospstl_train.training.batches import training_data
-from iospstl_train.training.pretrain import load_encoder, pretrain
+from iospstl_train.training.estimate import estimate_run
+from iospstl_train.training.model import make_model
+from iospstl_train.training.pretrain import find_device, load_encoder, pretrain
 from iospstl_train.training.processes import share_from_first
 
 
@@ -76,6 +78,11 @@ def run_pretrain(options: argparse.Namespace) -> list[str]:
         windows = completed_windows(windows, provenance, options.imputed)
         provenance["imputed"] = str(options.imputed)
     stage = options.imputed.name if options.imputed else options.occlusion or "clean"
+    if options.dry_run:
+        device = find_device(options.device)
+        model = make_model(config).to(device)
+        shape = (int(windows.is_train.sum()), *windows.xyz.shape[1:])
+        return estimate_run(model, config, shape, device).lines()
     folder = options.out or Path("runs") / f"{options.dataset}-{stage}"
     train = windows.is_train
     data = training_data(windows, occluded)

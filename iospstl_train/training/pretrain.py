@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from iospstl_core.errors import InputError
 from iospstl_core.files import read_json
@@ -19,10 +21,11 @@ from iospstl_train.training.checkpoint import (
     read_checkpoint,
     restore_state,
 )
+from iospstl_train.training.estimate import check_disk, estimate_run
 from iospstl_train.training.join import find_device, share_gradients
 from iospstl_train.training.loop import Loop, Training, learning_rate
-from iospstl_train.training.model import make_model
-from iospstl_train.training.processes import share_from_first
+from iospstl_train.training.model import PretrainModel, make_model
+from iospstl_train.training.processes import process_index, share_from_first
 from iospstl_train.training.progress import Progress
 from iospstl_train.training.run_folder import (
     CHECKPOINT,
@@ -114,6 +117,7 @@ def pretrain(
         state = share_from_first(lambda: _start_or_resume(folder, described, resume))
         progress = _restore(folder, state, config, model, optimizer)
         if progress.epoch < config.training.epochs:
+            _tell_needs(folder, model, config, data, torch_device)
             batches = Batches(data, config.training, torch_device)
             stepper = _make_stepper(model, config, torch_device)
             training = Training(
@@ -163,6 +167,17 @@ def _restore(
         )
     restore_state(path, state, model)
     return Progress(state["epoch"])
+
+
+def _tell_needs(
+    folder: Path, model: PretrainModel, config: Config, data: PretrainData, device: torch.device
+) -> None:
+    """Say what the run will need; raise InputError where the disk has no room for it."""
+    estimate = estimate_run(model, config, data.xyz.shape, device)
+    share_from_first(lambda: check_disk(folder, estimate, config.training.keep_checkpoints))
+    if process_index() == 0:
+        for line in estimate.lines():
+            tqdm.write(f"{folder.name}: {line}", file=sys.stderr)
 
 
 def _make_stepper(model: torch.nn.Module, config: Config, device: torch.device) -> torch.nn.Module:

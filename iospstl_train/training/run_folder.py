@@ -64,6 +64,22 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
 
 
+def find_worker(folder: Path) -> str | None:
+    """Return who works in a folder, such as "process 7 on robot"; None if nobody is known to."""
+    path = folder / LOCK_FILE
+    try:
+        import fcntl
+
+        with path.open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.lockf(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                return file.read().strip() or "another process"
+    except (ImportError, OSError):
+        return None
+    return None
+
+
 def _lock(descriptor: int, folder: Path) -> bool:
     """Lock an open file; return False where there are no locks, after saying so."""
     try:
