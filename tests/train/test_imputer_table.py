@@ -31,7 +31,6 @@ from iospstl_train.evaluation.imputer_rows import ROWS, BaselineSettings, Row, f
 from iospstl_train.evaluation.imputer_table import ImputerTable, TableResults, probe_accuracy
 from iospstl_train.pipeline import run_pipeline
 from iospstl_train.pipeline_options import PipelineOptions
-from iospstl_train.training import pretrain as pretrain_module
 from tests.train.tiny_training import SETTINGS, tiny_config
 
 CONFIG = tiny_config("imputation.n_clusters=3", "imputation.n_neighbors=2")
@@ -87,7 +86,7 @@ def test_same_error_as_in_the_report_of_the_pipeline(make, store, tmp_path, monk
     def refuse(*_):
         raise AssertionError("trains again")
 
-    monkeypatch.setattr(pretrain_module, "_train_epoch", refuse)
+    monkeypatch.setattr(loop.Loop, "_run_epoch", refuse)
     results, _ = make(rows=("knn",), accuracy_rows=("none", "knn"))
     assert results.measures["knn"][1]["error"] == pytest.approx(knn.error_mm)
     assert results.accuracy["none"][1]["accuracy"] == none.accuracy
