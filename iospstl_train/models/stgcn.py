@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
+from iospstl_train.models.batch_norm import normalize_batch
+from iospstl_train.models.dropout import drop
+from iospstl_train.models.graph_conv import convolve_graph
+from iospstl_train.models.temporal import convolve_time
 from iospstl_train.ranges import Fraction, Positive
 
 
@@ -120,6 +124,29 @@ class StgcnBlock(nn.Module):
             out = out + self.residual(x)
         return torch.relu(out)
 
+    def forward_batch(self, x: Tensor, graph: Tensor, n_last: int | None) -> Tensor:
+        """Return what `forward` does in training, for tensors (t, c, v, n), channels last.
+
+        The last of the n persons stands for `n_last` that are all alike.
+        """
+        before, _, convolution, after, dropout = self.temporal
+        weight, bias = self.spatial.weight, self.spatial.bias
+        assert bias is not None
+        mix = weight.view(3, self.n_out, -1).transpose(1, 2)
+        nodes = x.permute(0, 2, 3, 1)
+        out = convolve_graph(nodes, graph, mix, bias.view(3, -1)).permute(0, 3, 1, 2)
+        out = normalize_batch(out, before, n_last).relu_()
+        out = convolve_time(out.permute(0, 2, 3, 1), convolution).permute(0, 3, 1, 2)
+        out = drop(normalize_batch(out, after, n_last), dropout.p)
+        if isinstance(self.residual, nn.Sequential):
+            project, norm = self.residual
+            shortened = x[:: project.stride[0]].permute(0, 2, 3, 1)
+            projected = nn.functional.linear(shortened, project.weight[..., 0, 0], project.bias)
+            out += normalize_batch(projected.permute(0, 3, 1, 2), norm, n_last)
+        elif self.residual is not None:
+            out += x
+        return out.relu_()
+
     def _convolve_graph(self, x: Tensor, graph: Tensor) -> Tensor:
         """Sum ``graph[k]^T (x weight[k] + bias[k])`` over k, the graph first: larger products.
 
@@ -159,8 +186,17 @@ class StgcnEncoder(nn.Module):
         )
         self.importance = nn.ParameterList(torch.ones_like(graph) for _ in settings.widths)
 
-    def forward(self, x: Tensor, kept_joints: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        kept_joints: Tensor | None = None,
+        present: Tensor | None = None,
+    ) -> Tensor:
         """Return embeddings (n, widths[-1]).
+
+        In training an absent person is not computed. Without `skip_absent` one person made of
+        zeros stands for all absent ones, with their number as its weight in every batch norm:
+        exactly what computing each of them gives, but that they share one draw of the dropout.
 
         Parameters
         ----------
@@ -169,19 +205,59 @@ class StgcnEncoder(nn.Module):
         kept_joints : Tensor of shape (n_kept,), optional
             Joints that stay in the graph; the others are removed after the input normalisation
             and the graph is not normalised again.
+        present : Tensor of shape (n, m), bool, on the CPU, optional
+            In training: persons that are not absent; saves looking at x on its device.
         """
+        if self.training:
+            return self._embed_batch(x, kept_joints, present)
         n, c, t, v, m = x.shape
         persons = x.permute(0, 4, 1, 2, 3).reshape(n * m, c, t, v)
-        is_there = (persons != 0).flatten(1).any(dim=1)
-        if self.skip_absent and self.training:
-            features = self._embed_person(persons[is_there], kept_joints)
-            scattered = features.new_zeros(n * m, features.shape[1])
-            scattered[is_there] = features
-            return _mean_over_persons(scattered, is_there, n, m)
         features = self._embed_person(persons, kept_joints)
         if self.skip_absent:
+            is_there = (persons != 0).flatten(1).any(dim=1)
             return _mean_over_persons(features, is_there, n, m)
         return features.view(n, m, -1).mean(dim=1)
+
+    def _embed_batch(
+        self, x: Tensor, kept_joints: Tensor | None, present: Tensor | None
+    ) -> Tensor:
+        n, c, t, v, m = x.shape
+        if present is None:
+            present = (x != 0).any(dim=3).any(dim=2).any(dim=1).cpu()
+        is_there = present.flatten()
+        there, n_absent = is_there.nonzero()[:, 0], n * m - int(is_there.sum())
+        persons = x.permute(2, 0, 4, 3, 1).reshape(t, n * m, v * c)
+        persons = persons.index_select(1, there.to(x.device))
+        n_last = None
+        if n_absent and not self.skip_absent:
+            persons, n_last = nn.functional.pad(persons, (0, 0, 0, 1)), n_absent
+        features = self._embed_there(persons, kept_joints, n_last)
+        if n_last is None:
+            features = nn.functional.pad(features, (0, 0, 0, 1))
+        person = torch.full((n * m,), len(there)).index_put((there,), torch.arange(len(there)))
+        each = features.index_select(0, person.to(x.device)).view(n, m, -1)
+        if not self.skip_absent:
+            return each.mean(dim=1)
+        n_there = present.sum(dim=1, keepdim=True).clamp(min=1)
+        return each.sum(dim=1) / n_there.to(x.device, x.dtype)
+
+    def _embed_there(
+        self, persons: Tensor, kept_joints: Tensor | None, n_last: int | None
+    ) -> Tensor:
+        """Mean over joints and time, (n, widths[-1]), of persons (t, n, v * 3) in training."""
+        t, n, _ = persons.shape
+        columns = persons.transpose(1, 2)[:, :, None]  # (t, v * 3, 1, n), channels last
+        columns = normalize_batch(columns, self.input_norm, n_last)
+        x = columns.permute(0, 3, 2, 1).reshape(t, n, -1, 3).permute(0, 3, 2, 1)
+        if kept_joints is not None:
+            x = x[:, :, kept_joints]
+        x = x.contiguous(memory_format=torch.channels_last)
+        for block, importance in zip(self.blocks, self.importance, strict=True):
+            weighted = self.graph * importance
+            if kept_joints is not None:
+                weighted = weighted[:, kept_joints][:, :, kept_joints]
+            x = block.forward_batch(x, weighted, n_last)
+        return x.permute(0, 2, 3, 1).flatten(0, 1).mean(dim=0)
 
     def _embed_person(self, x: Tensor, kept_joints: Tensor | None) -> Tensor:
         """Mean over joints and time, (n, widths[-1]), of x (n, 3, t, v)."""

@@ -84,7 +84,7 @@ def test_graph_first_is_convolution_first():
 def test_strides_shorten_time_and_last_width_is_the_embedding():
     settings = EncoderSettings(widths=(4, 4, 7), strides=(1, 2, 2), temporal_kernel=5)
     lengths = []
-    encoder = StgcnEncoder(settings)
+    encoder = StgcnEncoder(settings).eval()
     for block in encoder.blocks:
         block.register_forward_hook(lambda _, __, out: lengths.append(out.shape[2]))
     assert encoder(draw_windows(n=3)).shape == (3, 7)

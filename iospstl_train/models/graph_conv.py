@@ -1,0 +1,58 @@
+"""The graph convolution of ST-GCN, forward and backward as few large products."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+
+def convolve_graph(x: Tensor, graph: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Sum ``graph[k]^T (x weight[k] + bias[k])`` over k.
+
+    The graph comes first: convolving first is the same sum with an intermediate three times the
+    output. Of the two, it is the cheaper one wherever a block does not have fewer channels than
+    the one before.
+
+    Parameters
+    ----------
+    x : Tensor of shape (t, v, n, c_in)
+    graph : Tensor of shape (3, v, v)
+        Element [k, v, w] weighs what joint w receives from joint v.
+    weight : Tensor of shape (3, c_in, c_out)
+    bias : Tensor of shape (3, c_out)
+
+    Returns
+    -------
+    Tensor of shape (t, v, n, c_out)
+    """
+    offset = torch.einsum("kvw,kc->wc", graph, bias)
+    return cast(Tensor, _GraphConvolution.apply(x, graph, weight, offset))  # type: ignore[no-untyped-call]
+
+
+class _GraphConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, graph: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
+        t, v, n, c = x.shape
+        nodes = x.reshape(t, v, n * c)
+        gathered = [torch.matmul(part.T, nodes).view(-1, c) for part in graph]
+        out = gathered[0] @ weight[0]
+        for part, mix in zip(gathered[1:], weight[1:], strict=True):
+            out.addmm_(part, mix)
+        ctx.save_for_backward(nodes, graph, weight, *gathered)
+        return out.view(t, v, n, -1).add_(offset[:, None])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        nodes, graph, weight, *gathered = ctx.saved_tensors
+        t, v, n, c_out = gradient.shape
+        rows = gradient.reshape(-1, c_out)
+        of_weight = torch.stack([part.T @ rows for part in gathered])
+        of_offset = gradient.sum(dim=(0, 2))
+        of_nodes, of_graph = torch.zeros_like(nodes), []
+        for part, mix in zip(graph, weight, strict=True):
+            received = (rows @ mix.T).view(t, v, -1)
+            of_nodes += torch.matmul(part, received)
+            of_graph.append(torch.bmm(nodes, received.transpose(1, 2)).sum(dim=0))
+        return of_nodes.view(t, v, n, -1), torch.stack(of_graph), of_weight, of_offset
