@@ -19,7 +19,7 @@ def normalize_batch(x: Tensor, norm: _Norm, n_last: int | None = None) -> Tensor
 
     Parameters
     ----------
-    x : Tensor of shape (t, c, v, n), channels last
+    x : Tensor of shape (v, c, t, n), channels last
     norm : nn.BatchNorm1d or nn.BatchNorm2d
         Of c channels; its running statistics are updated.
     n_last : int, optional
@@ -77,7 +77,7 @@ class _GlobalBatchNorm(torch.autograd.Function):
 
 
 def _moments(x: Tensor, weight: int) -> Tensor:
-    """Count, mean and variance of x (t, c, v, n) that counts `weight` times, as (1 + 2 c,)."""
+    """Count, mean and variance of x (v, c, t, n) that counts `weight` times, as (1 + 2 c,)."""
     count = x.numel() // x.shape[1] * weight
     if count == 0:
         return x.new_zeros(1 + 2 * x.shape[1], dtype=torch.float32)

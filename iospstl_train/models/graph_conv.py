@@ -17,7 +17,7 @@ def convolve_graph(x: Tensor, graph: Tensor, weight: Tensor, bias: Tensor) -> Te
 
     Parameters
     ----------
-    x : Tensor of shape (t, v, n, c_in)
+    x : Tensor of shape (v, ..., c_in)
     graph : Tensor of shape (3, v, v)
         Element [k, v, w] weighs what joint w receives from joint v.
     weight : Tensor of shape (3, c_in, c_out)
@@ -25,7 +25,7 @@ def convolve_graph(x: Tensor, graph: Tensor, weight: Tensor, bias: Tensor) -> Te
 
     Returns
     -------
-    Tensor of shape (t, v, n, c_out)
+    Tensor of shape (v, ..., c_out)
     """
     offset = torch.einsum("kvw,kc->wc", graph, bias)
     return cast(Tensor, _GraphConvolution.apply(x, graph, weight, offset))  # type: ignore[no-untyped-call]
@@ -34,25 +34,26 @@ def convolve_graph(x: Tensor, graph: Tensor, weight: Tensor, bias: Tensor) -> Te
 class _GraphConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, graph: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
-        t, v, n, c = x.shape
-        nodes = x.reshape(t, v, n * c)
-        gathered = [torch.matmul(part.T, nodes).view(-1, c) for part in graph]
+        v, c = len(x), x.shape[-1]
+        nodes = x.reshape(v, -1)
+        gathered = [(part.T @ nodes).view(-1, c) for part in graph]
         out = gathered[0] @ weight[0]
         for part, mix in zip(gathered[1:], weight[1:], strict=True):
             out.addmm_(part, mix)
-        ctx.save_for_backward(nodes, graph, weight, *gathered)
-        return out.view(t, v, n, -1).add_(offset[:, None])
+        ctx.save_for_backward(x, graph, weight, *gathered)
+        out.view(v, -1, out.shape[1]).add_(offset[:, None])
+        return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        nodes, graph, weight, *gathered = ctx.saved_tensors
-        t, v, n, c_out = gradient.shape
-        rows = gradient.reshape(-1, c_out)
+        x, graph, weight, *gathered = ctx.saved_tensors
+        v, c_out = len(gradient), gradient.shape[-1]
+        nodes, rows = x.reshape(v, -1), gradient.reshape(-1, c_out)
         of_weight = torch.stack([part.T @ rows for part in gathered])
-        of_offset = gradient.sum(dim=(0, 2))
+        of_offset = rows.view(v, -1, c_out).sum(dim=1)
         of_nodes, of_graph = torch.zeros_like(nodes), []
         for part, mix in zip(graph, weight, strict=True):
-            received = (rows @ mix.T).view(t, v, -1)
-            of_nodes += torch.matmul(part, received)
-            of_graph.append(torch.bmm(nodes, received.transpose(1, 2)).sum(dim=0))
-        return of_nodes.view(t, v, n, -1), torch.stack(of_graph), of_weight, of_offset
+            received = (rows @ mix.T).view(v, -1)
+            of_nodes.addmm_(part, received)
+            of_graph.append(nodes @ received.T)
+        return of_nodes.view(x.shape), torch.stack(of_graph), of_weight, of_offset

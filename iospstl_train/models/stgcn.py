@@ -125,7 +125,7 @@ class StgcnBlock(nn.Module):
         return torch.relu(out)
 
     def forward_batch(self, x: Tensor, graph: Tensor, n_last: int | None) -> Tensor:
-        """Return what `forward` does in training, for tensors (t, c, v, n), channels last.
+        """Return what `forward` does in training, for tensors (v, c, t, n), channels last.
 
         The last of the n persons stands for `n_last` that are all alike.
         """
@@ -133,16 +133,13 @@ class StgcnBlock(nn.Module):
         weight, bias = self.spatial.weight, self.spatial.bias
         assert bias is not None
         mix = weight.view(3, self.n_out, -1).transpose(1, 2)
-        nodes = x.permute(0, 2, 3, 1)
-        out = convolve_graph(nodes, graph, mix, bias.view(3, -1)).permute(0, 3, 1, 2)
-        out = normalize_batch(out, before, n_last).relu_()
-        out = convolve_time(out.permute(0, 2, 3, 1), convolution).permute(0, 3, 1, 2)
-        out = drop(normalize_batch(out, after, n_last), dropout.p)
+        out = convolve_graph(x.permute(0, 2, 3, 1), graph, mix, bias.view(3, -1))
+        out = normalize_batch(out.permute(0, 3, 1, 2), before, n_last).relu_()
+        out = normalize_batch(convolve_time(out, convolution), after, n_last)
+        out = drop(out, dropout.p)
         if isinstance(self.residual, nn.Sequential):
             project, norm = self.residual
-            shortened = x[:: project.stride[0]].permute(0, 2, 3, 1)
-            projected = nn.functional.linear(shortened, project.weight[..., 0, 0], project.bias)
-            out += normalize_batch(projected.permute(0, 3, 1, 2), norm, n_last)
+            out += normalize_batch(project(x), norm, n_last)
         elif self.residual is not None:
             out += x
         return out.relu_()
@@ -246,11 +243,11 @@ class StgcnEncoder(nn.Module):
     ) -> Tensor:
         """Mean over joints and time, (n, widths[-1]), of persons (t, n, v * 3) in training."""
         t, n, _ = persons.shape
-        columns = persons.transpose(1, 2)[:, :, None]  # (t, v * 3, 1, n), channels last
-        columns = normalize_batch(columns, self.input_norm, n_last)
-        x = columns.permute(0, 3, 2, 1).reshape(t, n, -1, 3).permute(0, 3, 2, 1)
+        columns = persons.permute(0, 2, 1)[:, :, None]  # (t, v * 3, 1, n), channels last
+        x = normalize_batch(columns, self.input_norm, n_last)
+        x = x.view(t, -1, 3, n).permute(1, 2, 0, 3)
         if kept_joints is not None:
-            x = x[:, :, kept_joints]
+            x = x[kept_joints]
         x = x.contiguous(memory_format=torch.channels_last)
         for block, importance in zip(self.blocks, self.importance, strict=True):
             weighted = self.graph * importance
