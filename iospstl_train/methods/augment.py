@@ -1,7 +1,6 @@
 """Augmentations of OPSTL as batched tensor operations (PSTL, Zhou et al., AAAI 2023).
 
-All take and return x of shape (n, 3, t, v, m) and draw from a generator, once a sample.
-A value of 0 (not observed) stays 0.
+All draws are made on the CPU before anything is computed. A value of 0 (not observed) stays 0.
 """
 
 from __future__ import annotations
@@ -42,34 +41,58 @@ class AugmentSettings:
     per_sample: bool = True
 
 
-def augment(
-    x: Tensor, flip_order: Tensor, settings: AugmentSettings, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Crop, shear, rotate and flip.
+@dataclass(frozen=True)
+class StreamDraw:
+    """What is drawn for one stream, on the CPU; one row for each sample.
 
-    Returns
-    -------
-    x : Tensor of shape (n, 3, t, v, m)
+    Attributes
+    ----------
+    frames : Tensor of shape (n, t)
+        Frames to take.
+    warp : Tensor of shape (n, 3, 3)
+        Rotation times shear.
     is_flipped : Tensor of shape (n,), bool
     """
-    n_draws = len(x) if settings.per_sample else 1
-    x = crop(x, settings.crop_ratio, n_draws, generator)
+
+    frames: Tensor
+    warp: Tensor
+    is_flipped: Tensor
+
+    def take(self, rows: slice) -> StreamDraw:
+        """Return the draws of some samples."""
+        return StreamDraw(self.frames[rows], self.warp[rows], self.is_flipped[rows])
+
+
+def draw_stream(
+    n: int, n_frames: int, settings: AugmentSettings, generator: Generator
+) -> StreamDraw:
+    """Draw for n samples of n_frames: each for itself, or one draw for all."""
+    n_draws = n if settings.per_sample else 1
+    frames = draw_crop(n_frames, settings.crop_ratio, n_draws, generator)
     turn = _rotation(settings.main_angle_deg, settings.other_angle_deg, n_draws, generator)
-    warp = (turn @ _shear(settings.shear, n_draws, generator)).to(x.device)
-    x = torch.einsum("nij,njtvm->nitvm", warp.expand(len(x), 3, 3), x)
-    is_flipped = (torch.rand(n_draws, generator=generator) < 0.5).expand(len(x)).to(x.device)
-    return flip(x, is_flipped, flip_order, settings.flip == "mirror"), is_flipped
+    warp = turn @ _shear(settings.shear, n_draws, generator)
+    is_flipped = torch.rand(n_draws, generator=generator) < 0.5
+    return StreamDraw(frames.expand(n, n_frames), warp.expand(n, 3, 3), is_flipped.expand(n))
 
 
-def crop(x: Tensor, ratio: int, n_draws: int, generator: Generator) -> Tensor:
-    """Mirror both ends and cut out t frames at a random start."""
-    n, _, t, _, _ = x.shape
-    padding = t // ratio
-    inside = torch.arange(t)
-    mirrored = torch.cat([inside[:padding].flip(0), inside, inside[t - padding :].flip(0)])
+def augment(x: Tensor, draw: StreamDraw, flip_order: Tensor, mirror: bool) -> Tensor:
+    """Crop, shear, rotate and flip x (n, 3, t, v, m) as drawn.
+
+    `flip_order` (v,) names the joint on the other side; `mirror` negates x of what is flipped.
+    """
+    device = x.device
+    x = take_frames(x, draw.frames.to(device))
+    x = torch.einsum("nij,njtvm->nitvm", draw.warp.to(x), x)
+    return flip(x, draw.is_flipped.to(device), flip_order, mirror)
+
+
+def draw_crop(n_frames: int, ratio: int, n_draws: int, generator: Generator) -> Tensor:
+    """Return frames (n_draws, n_frames): both ends mirrored, then cut at a random start."""
+    padding = n_frames // ratio
+    inside = torch.arange(n_frames)
+    mirrored = torch.cat([inside[:padding].flip(0), inside, inside[n_frames - padding :].flip(0)])
     start = torch.randint(0, 2 * padding + 1, (n_draws, 1), generator=generator)
-    frames = mirrored[start + inside].expand(n, t).to(x.device)
-    return take_frames(x, frames)
+    return mirrored[start + inside]
 
 
 def take_frames(x: Tensor, frames: Tensor) -> Tensor:

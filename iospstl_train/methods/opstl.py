@@ -7,17 +7,27 @@ Barlow Twins, summed over the pairs anchor-temporal and anchor-spatial (equation
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from inspect import signature
+from typing import Literal, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
 from iospstl_core.normalize import N_FRAMES
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
-from iospstl_train.methods.augment import AugmentSettings, augment, take_frames
+from iospstl_train.methods.augment import (
+    AugmentSettings,
+    StreamDraw,
+    augment,
+    draw_stream,
+    take_frames,
+)
 from iospstl_train.methods.drawn_masks import DrawnMasks
+from iospstl_train.models.batch_norm import normalize_batch
 from iospstl_train.ranges import NotNegative, Positive
+from iospstl_train.training.processes import gather_rows
 
 _DEGREE_SPAN = 3.0
 _DEGREE_EPS = 1e-3
@@ -64,6 +74,31 @@ class OpstlSettings:
             )
 
 
+@dataclass(frozen=True)
+class BatchDraw:
+    """What is drawn for one batch, on the CPU.
+
+    Attributes
+    ----------
+    anchor, temporal, spatial : StreamDraw
+    ranks : Tensor of shape (n, n_kept)
+        Frames that the temporal stream keeps, counted among those that are not the fastest.
+    kept_joints : Tensor of shape (n_joints_kept,)
+        Joints that stay in the graph of the spatial stream, for the whole batch.
+    """
+
+    anchor: StreamDraw
+    temporal: StreamDraw
+    spatial: StreamDraw
+    ranks: Tensor
+    kept_joints: Tensor
+
+    def take(self, rows: slice) -> BatchDraw:
+        """Return the draws of some samples."""
+        streams = (stream.take(rows) for stream in (self.anchor, self.temporal, self.spatial))
+        return BatchDraw(*streams, self.ranks[rows], self.kept_joints)
+
+
 class Opstl(nn.Module):
     """The pre-training model: encoder, projector and the loss of a batch."""
 
@@ -80,42 +115,85 @@ class Opstl(nn.Module):
         self.projector = make_projector(embedding_size, settings.projector_width)
         self.settings = settings
         self.augment_settings = augment_settings
+        self.layout = layout
         self.flip_order: Tensor
         self.register_buffer("flip_order", torch.from_numpy(layout.flip_order), persistent=False)
-        self.degrees: Tensor
-        degrees = torch.from_numpy(layout.degrees).float()
-        self.register_buffer("degrees", degrees, persistent=False)
+        self._knows_presence = "present" in signature(encoder.forward).parameters
         self.drawn_masks = DrawnMasks(layout.n_joints)
 
-    def forward(self, x: Tensor, hidden_frac: Tensor, generator: Generator) -> dict[str, Tensor]:
-        """Return the loss of a batch and its parts.
+    def forward(
+        self,
+        x: Tensor,
+        hidden_frac: Tensor,
+        generator: Generator,
+        present: Tensor | None = None,
+        rows: slice | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the loss of a batch and its parts; nothing in it waits for the device.
+
+        Where several processes train, each holds some rows of the global batch and all make the
+        same draws. The parts are those of the global batch and the same everywhere; the mean of
+        the processes' gradients is that of one process with the whole batch.
 
         Parameters
         ----------
         x : Tensor of shape (n, 3, t, v, m)
-            0 where not observed.
-        hidden_frac : Tensor of shape (n, v)
-            Share of each joint's cells that are occluded (structural misses are NaN).
+            0 where not observed; as many rows in every process.
+        hidden_frac : Tensor of shape (n_global, v), on the CPU
+            Share of each joint's cells that are occluded (structural misses are NaN), of the
+            global batch.
         generator : torch.Generator
             Source of all draws but dropout.
+        present : Tensor of shape (n, m), bool, on the CPU, optional
+            Persons of whom anything was observed; found in x if left out.
+        rows : slice, optional
+            Of the global batch: the samples in x; all if left out.
         """
-        settings, draws = self.settings, self.augment_settings
-        anchor, _ = augment(x, self.flip_order, draws, generator)
-        temporal, _ = augment(x, self.flip_order, draws, generator)
-        temporal = drop_frames(temporal, settings.masked_frames, generator)
-        spatial, is_flipped = augment(x, self.flip_order, draws, generator)
-        frequency = torch.where(is_flipped[:, None], hidden_frac[:, self.flip_order], hidden_frac)
+        draw = self.draw(hidden_frac, x.shape[2], generator)
+        return self.compare(x, draw if rows is None else draw.take(rows), present)
+
+    def draw(self, hidden_frac: Tensor, n_frames: int, generator: Generator) -> BatchDraw:
+        """Draw for a batch of `n_frames` whose joints were hidden as in hidden_frac (n, v)."""
+        settings, n = self.settings, len(hidden_frac)
+        anchor, temporal, spatial = (
+            draw_stream(n, n_frames, self.augment_settings, generator) for _ in range(3)
+        )
+        n_draws = n if self.augment_settings.per_sample else 1
+        ranks = draw_ranks(n_frames, settings.masked_frames, n_draws, generator)
+        order = torch.from_numpy(self.layout.flip_order)
+        flipped = spatial.is_flipped[:, None]
+        frequency = torch.where(flipped, hidden_frac[:, order], hidden_frac)
         kept = self._draw_kept_joints(frequency, generator)
-        z_anchor = self.projector(self.encoder(anchor))
-        z_temporal = self.projector(self.encoder(temporal))
-        z_spatial = self.projector(self.encoder(spatial, kept))
+        return BatchDraw(anchor, temporal, spatial, ranks.expand(n, -1), kept)
+
+    def compare(
+        self, x: Tensor, draw: BatchDraw, present: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the loss of a batch, as `forward`, for given draws."""
+        settings, mirror = self.settings, self.augment_settings.flip == "mirror"
+        if present is None:
+            present = (x != 0).any(dim=3).any(dim=2).any(dim=1).cpu()
+        anchor, temporal, spatial = (
+            augment(x, stream, self.flip_order, mirror)
+            for stream in (draw.anchor, draw.temporal, draw.spatial)
+        )
+        temporal = drop_frames(temporal, settings.masked_frames, draw.ranks.to(x.device))
+        streams = ((anchor, None), (temporal, None), (spatial, draw.kept_joints.to(x.device)))
+        embedded = [self._embed(stream, kept, present) for stream, kept in streams]
+        z_anchor, *others = project_streams(self.projector, embedded)
         parts: dict[str, Tensor] = {}
-        for name, other in (("temporal", z_temporal), ("spatial", z_spatial)):
+        n_off = settings.projector_width * max(settings.projector_width - 1, 1)
+        for name, other in zip(("temporal", "spatial"), others, strict=True):
             diagonal, offdiagonal = barlow_twins_parts(z_anchor, other)
             parts[f"loss_{name}"] = diagonal + settings.offdiag_weight * offdiagonal
-            parts[f"diagonal_{name}"] = diagonal.detach() / z_anchor.shape[1]
+            parts[f"diagonal_{name}"] = diagonal.detach() / settings.projector_width
+            parts[f"offdiagonal_{name}"] = offdiagonal.detach() / n_off
         parts["loss"] = parts["loss_temporal"] + parts["loss_spatial"]
         return parts
+
+    def _embed(self, x: Tensor, kept_joints: Tensor | None, present: Tensor) -> Tensor:
+        known = {"present": present} if self._knows_presence else {}
+        return cast(Tensor, self.encoder(x, kept_joints, **known))
 
     def _draw_kept_joints(self, frequency: Tensor, generator: Generator) -> Tensor:
         """Draw the joints that stay in the graph, for the whole batch."""
@@ -125,11 +203,11 @@ class Opstl(nn.Module):
         if settings.joint_mask == "adaptive" and bool(totals.any()):
             weight = frequency_degrees(totals)
         else:
-            weight = self.degrees.clone()
+            weight = torch.from_numpy(self.layout.degrees).float()
         weight[never_seen] = 0
         masked = draw_joints(weight, settings.masked_joints, settings.joint_draw, generator)
-        keep = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
-        keep[masked.to(weight.device)] = False
+        keep = torch.ones(len(weight), dtype=torch.bool)
+        keep[masked] = False
         self.drawn_masks.add((~keep).float())
         return keep.nonzero()[:, 0]
 
@@ -147,17 +225,40 @@ def make_projector(n_in: int, width: int) -> nn.Sequential:
     )
 
 
+def project_streams(projector: nn.Sequential, embedded: Sequence[Tensor]) -> list[Tensor]:
+    """Return projections (n_global, d) of the streams' embeddings (n, c).
+
+    The streams share the products with the large matrices; each has the statistics of its own
+    rows in the batch norms, as if it passed alone, and the rows of all processes in the result.
+    """
+    together = torch.cat(list(embedded))
+    for layer in projector:
+        if isinstance(layer, nn.BatchNorm1d) and layer.training:
+            streams = (rows[:, :, None, None] for rows in together.chunk(len(embedded)))
+            together = torch.cat([normalize_batch(rows, layer) for rows in streams])[..., 0, 0]
+        else:
+            together = layer(together)
+    return [gather_rows(rows) for rows in together.chunk(len(embedded))]
+
+
 def barlow_twins_parts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sums over the diagonal and off the diagonal of the cross-correlation.
 
     Equations (2)-(4): sum_i (1 - C_ii)^2 and sum_{i != j} C_ij^2 for inputs (n, d), each feature
-    brought to mean 0 and variance 1 over the batch first.
+    brought to mean 0 and variance 1 over the batch first. Of C, (d, d), only the diagonal is
+    made where d > n: the sum of all C_ij^2 = |X^T Y|^2 / n^2 is that of the products of
+    X X^T and Y Y^T, both (n, n), element by element.
     """
-    first, second = _standardize(first), _standardize(second)
-    correlation = first.T @ second / len(first)
-    diagonal = correlation.diagonal()
-    off = correlation.square().sum() - diagonal.square().sum()
-    return (1 - diagonal).square().sum(), off
+    dtype = torch.promote_types(first.dtype, torch.float32)
+    first, second = _standardize(first.to(dtype)), _standardize(second.to(dtype))
+    n, d = first.shape
+    diagonal = (first * second).sum(dim=0) / n
+    with torch.autocast(first.device.type, enabled=False):
+        if d > n:
+            total = ((first @ first.T) * (second @ second.T)).sum()
+        else:
+            total = (first.T @ second).square().sum()
+    return (1 - diagonal).square().sum(), total / n**2 - diagonal.square().sum()
 
 
 def _standardize(z: Tensor) -> Tensor:
@@ -172,7 +273,6 @@ def frequency_degrees(frequency: Tensor) -> Tensor:
 
 def draw_joints(weight: Tensor, n_joints: int, draw: str, generator: Generator) -> Tensor:
     """Return joint indices drawn without replacement with the given weights (v,)."""
-    weight = weight.cpu()
     if draw == "tickets":
         tickets = torch.repeat_interleave(torch.arange(len(weight)), weight.to(torch.int64))
         chosen = torch.randperm(len(tickets), generator=generator)[:n_joints]
@@ -180,15 +280,34 @@ def draw_joints(weight: Tensor, n_joints: int, draw: str, generator: Generator) 
     return torch.multinomial(weight, n_joints, replacement=False, generator=generator)
 
 
-def drop_frames(x: Tensor, n_frames: int, generator: Generator) -> Tensor:
-    """Motion-adaptive temporal masking: drop the fastest frames, then as many at random.
+def draw_ranks(n_frames: int, n_masked: int, n_draws: int, generator: Generator) -> Tensor:
+    """Draw which frames stay when n_masked have gone for their motion and as many go at random.
 
-    Returns x of shape (n, 3, t - 2 * n_frames, v, m); kept frames stay in order.
+    Returns ranks (n_draws, n_frames - 2 * n_masked) among the frames left, in order.
+    """
+    n_left = n_frames - n_masked
+    chance = torch.rand(n_draws, n_left, generator=generator)
+    return chance.topk(n_left - n_masked, dim=1).indices.sort(dim=1).values
+
+
+def drop_frames(x: Tensor, n_masked: int, ranks: Tensor) -> Tensor:
+    """Motion-adaptive temporal masking: drop the fastest frames, keep those drawn of the others.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, 3, t, v, m)
+    n_masked : int
+        Frames to drop for their motion.
+    ranks : Tensor of shape (n, n_kept)
+        As from `draw_ranks`.
+
+    Returns
+    -------
+    Tensor of shape (n, 3, n_kept, v, m)
+        Frames stay in order.
     """
     n, _, t, _, _ = x.shape
     motion = torch.zeros(n, t, device=x.device)
     motion[:, :-1] = (x[:, :, 1:] - x[:, :, :-1]).square().mean(dim=(1, 3, 4))
-    chance = torch.rand(n, t, generator=generator).to(x.device)
-    chance.scatter_(1, motion.topk(n_frames, dim=1).indices, 2.0)
-    kept = chance.topk(t - 2 * n_frames, dim=1, largest=False).indices.sort(dim=1).values
-    return take_frames(x, kept)
+    slow = motion.topk(t - n_masked, dim=1, largest=False).indices.sort(dim=1).values
+    return take_frames(x, slow.gather(1, ranks))

@@ -52,15 +52,13 @@ class _GlobalBatchNorm(torch.autograd.Function):
         stacked = torch.stack([_moments(x, 1), _moments(x[..., -1:], n_last - 1)])
         count, mean, variance = _combine(gather_rows(stacked))
         _update_running(norm, mean, variance * count / (count - 1).clamp(min=1))
-        scale = weight.float() * (variance + norm.eps).rsqrt()
+        scale = weight * (variance + norm.eps).rsqrt()
         ctx.save_for_backward(x, weight, count, mean, variance)
         ctx.eps, ctx.n_last = norm.eps, n_last
         return _scale(x, scale, bias - mean * scale)
 
     @staticmethod
-    def backward(
-        ctx: Any, gradient: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, weight, count, mean, variance = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         inverse_std = (variance + ctx.eps).rsqrt()
@@ -80,12 +78,16 @@ def _moments(x: Tensor, weight: int) -> Tensor:
     """Count, mean and variance of x (v, c, t, n) that counts `weight` times, as (1 + 2 c,)."""
     count = x.numel() // x.shape[1] * weight
     if count == 0:
-        return x.new_zeros(1 + 2 * x.shape[1], dtype=torch.float32)
-    if x.device.type == "cpu" and x.dtype == torch.float32:  # 10 times as fast as var_mean
+        return torch.zeros(1 + 2 * x.shape[1], device=x.device, dtype=_precise(x))
+    if x.device.type == "cpu" and x.dtype == _precise(x):  # 10 times as fast as var_mean
         mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
     else:
-        variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+        variance, mean = torch.var_mean(x.to(_precise(x)), dim=(0, 2, 3), correction=0)
     return torch.cat([mean.new_tensor([count]), mean, variance])
+
+
+def _precise(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def _combine(moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,7 +28,10 @@ def convolve_graph(x: Tensor, graph: Tensor, weight: Tensor, bias: Tensor) -> Te
     Tensor of shape (v, ..., c_out)
     """
     offset = torch.einsum("kvw,kc->wc", graph, bias)
-    return cast(Tensor, _GraphConvolution.apply(x, graph, weight, offset))  # type: ignore[no-untyped-call]
+    inputs = (x, graph, weight, offset)
+    if torch.is_autocast_enabled(x.device.type):
+        inputs = tuple(each.to(torch.get_autocast_dtype(x.device.type)) for each in inputs)
+    return cast(Tensor, _GraphConvolution.apply(*inputs))  # type: ignore[no-untyped-call]
 
 
 class _GraphConvolution(torch.autograd.Function):

@@ -139,7 +139,9 @@ class StgcnBlock(nn.Module):
         out = drop(out, dropout.p)
         if isinstance(self.residual, nn.Sequential):
             project, norm = self.residual
-            out += normalize_batch(project(x), norm, n_last)
+            shortened = x[:, :, :: project.stride[0]].permute(0, 2, 3, 1)
+            projected = nn.functional.linear(shortened, project.weight[..., 0, 0], project.bias)
+            out += normalize_batch(projected.permute(0, 3, 1, 2), norm, n_last)
         elif self.residual is not None:
             out += x
         return out.relu_()

@@ -8,7 +8,8 @@ from iospstl_train.methods.augment import (
     _rotation,
     _shear,
     augment,
-    crop,
+    draw_crop,
+    draw_stream,
     flip,
     take_frames,
 )
@@ -24,23 +25,24 @@ def draw_windows(n=4, frames=12, persons=2):
     return torch.randn(n, 3, frames, 25, persons, generator=generate(7))
 
 
-def numbered_frames(n, frames):
-    """Windows whose every value is the number of its frame."""
-    return torch.arange(float(frames)).view(1, 1, -1, 1, 1).expand(n, 3, frames, 25, 1).clone()
+def augment_by(x, settings, generator):
+    """Draw for a batch and augment it; return also which samples are flipped."""
+    draw = draw_stream(len(x), x.shape[2], settings, generator)
+    return augment(x, draw, ORDER, settings.flip == "mirror"), draw.is_flipped
 
 
 def test_crop_by_hand():
     """Six frames, padding 2: 1 0 | 0 1 2 3 4 5 | 5 4, any six in a row."""
     mirrored = [1, 0, 0, 1, 2, 3, 4, 5, 5, 4]
     allowed = {tuple(mirrored[start : start + 6]) for start in range(5)}
-    cropped = crop(numbered_frames(200, 6), 3, 200, generate())
-    assert cropped.shape == (200, 3, 6, 25, 1)
-    got = {tuple(frames) for frames in cropped[:, 0, :, 0, 0].int().tolist()}
+    frames = draw_crop(6, 3, 200, generate())
+    assert frames.shape == (200, 6)
+    got = {tuple(row) for row in frames.tolist()}
     assert got == allowed  # every start is drawn, the first and the last too
 
 
 def test_crop_of_the_paper_pads_eight_frames():
-    frames = crop(numbered_frames(500, 50), 6, 500, generate())[:, 0, :, 0, 0]
+    frames = draw_crop(50, 6, 500, generate())
     assert frames[:, 0].max() == 8  # latest start
     assert frames[:, -1].min() == 41  # earliest end
     assert (frames.diff().abs() <= 1).all()
@@ -48,15 +50,10 @@ def test_crop_of_the_paper_pads_eight_frames():
 
 def test_crop_moves_all_joints_together():
     x = draw_windows()
-    cropped = crop(x, 3, 4, generate())
+    cropped = take_frames(x, draw_crop(12, 3, 4, generate()))
     for sample, original in zip(cropped, x, strict=True):
         for frame in sample.unbind(1):
             assert any(torch.equal(frame, other) for other in original.unbind(1))
-
-
-def test_crop_with_one_draw_is_the_same_for_all():
-    frames = crop(numbered_frames(8, 12), 3, 1, generate(3))[:, 0, :, 0, 0]
-    assert (frames == frames[0]).all()
 
 
 def test_take_frames_by_hand():
@@ -142,7 +139,7 @@ def test_what_is_not_observed_stays_zero(mode):
     x = draw_windows(frames=24)
     x[:, :, :, 5] = x[:, :, :, 9] = 0  # a pair, so that flipping keeps it
     x[..., 1] = 0
-    out, _ = augment(x, ORDER, AugmentSettings(flip=mode), generate())
+    out, _ = augment_by(x, AugmentSettings(flip=mode), generate())
     assert out[:, :, :, [5, 9]].abs().max() == 0
     assert out[..., 1].abs().max() == 0
     assert (out[:, :, :, 0, 0] != 0).all()
@@ -153,7 +150,7 @@ def test_without_strength_only_crop_and_flip_are_left():
         crop_ratio=100, shear=0, main_angle_deg=0, other_angle_deg=0, flip="swap"
     )
     x = draw_windows()
-    out, is_flipped = augment(x, ORDER, still, generate(2))
+    out, is_flipped = augment_by(x, still, generate(2))
     assert is_flipped.any()
     assert not is_flipped.all()
     torch.testing.assert_close(out, flip(x, is_flipped, ORDER, mirror=False))
@@ -161,25 +158,25 @@ def test_without_strength_only_crop_and_flip_are_left():
 
 def test_one_draw_serves_the_whole_batch():
     same = draw_windows(n=1, frames=24).expand(16, -1, -1, -1, -1)
-    together, is_flipped = augment(same, ORDER, AugmentSettings(per_sample=False), generate())
+    together, is_flipped = augment_by(same, AugmentSettings(per_sample=False), generate())
     assert len(is_flipped.unique()) == 1
     torch.testing.assert_close(together, together[:1].expand_as(together))
-    each, is_flipped = augment(same, ORDER, AugmentSettings(), generate())
+    each, is_flipped = augment_by(same, AugmentSettings(), generate())
     assert len(is_flipped.unique()) == 2
     assert len({tuple(sample.flatten()[:9].tolist()) for sample in each}) == 16
 
 
 def test_same_seed_same_bytes():
     x = draw_windows()
-    first, _ = augment(x, ORDER, AugmentSettings(), generate(5))
-    again, _ = augment(x, ORDER, AugmentSettings(), generate(5))
-    other, _ = augment(x, ORDER, AugmentSettings(), generate(6))
+    first, _ = augment_by(x, AugmentSettings(), generate(5))
+    again, _ = augment_by(x, AugmentSettings(), generate(5))
+    other, _ = augment_by(x, AugmentSettings(), generate(6))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_shape_is_kept():
-    assert augment(draw_windows(), ORDER, AugmentSettings(), generate())[0].shape == (
+    assert augment_by(draw_windows(), AugmentSettings(), generate())[0].shape == (
         4,
         3,
         12,

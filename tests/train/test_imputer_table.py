@@ -31,6 +31,7 @@ from iospstl_train.evaluation.imputer_rows import ROWS, BaselineSettings, Row, f
 from iospstl_train.evaluation.imputer_table import ImputerTable, TableResults, probe_accuracy
 from iospstl_train.pipeline import run_pipeline
 from iospstl_train.pipeline_options import PipelineOptions
+from iospstl_train.training import loop
 from tests.train.tiny_training import SETTINGS, tiny_config
 
 CONFIG = tiny_config("imputation.n_clusters=3", "imputation.n_neighbors=2")

@@ -3,13 +3,13 @@ import pytest
 import torch
 
 from iospstl_core.skeleton import NTU_25
-from iospstl_train.methods import opstl
 from iospstl_train.methods.augment import AugmentSettings
 from iospstl_train.methods.opstl import (
     Opstl,
     OpstlSettings,
     barlow_twins_parts,
     draw_joints,
+    draw_ranks,
     drop_frames,
     frequency_degrees,
     make_projector,
@@ -161,7 +161,7 @@ def test_fastest_frames_are_dropped_in_order():
     x[1, :, 21:] += 5
     x[1, :, 22:] += 4
     x[1, :, 23:] += 3
-    kept = drop_frames(x, 3, generate())
+    kept = drop_frames(x, 3, draw_ranks(50, 3, 2, generate()))
     assert kept.shape == (2, 3, 44, 25, 2)
     for sample, original, fast in ((kept[0], x[0], (5, 6, 7)), (kept[1], x[1], (20, 21, 22))):
         values = original[0, :, 0, 0].tolist()
@@ -171,13 +171,14 @@ def test_fastest_frames_are_dropped_in_order():
 
 
 def test_thirty_of_fifty_frames_remain():
-    kept = drop_frames(torch.randn(3, 3, 50, 25, 1, generator=generate()), 10, generate())
+    x = torch.randn(3, 3, 50, 25, 1, generator=generate())
+    kept = drop_frames(x, 10, draw_ranks(50, 10, 3, generate()))
     assert kept.shape == (3, 3, 30, 25, 1)
 
 
 def test_other_half_is_dropped_at_random():
     x = torch.arange(50.0).view(1, 1, 50, 1, 1).expand(400, 3, 50, 25, 1)
-    kept = drop_frames(x, 10, generate())[:, 0, :, 0, 0].long()
+    kept = drop_frames(x, 10, draw_ranks(50, 10, 400, generate()))[:, 0, :, 0, 0].long()
     counts = torch.bincount(kept.flatten(), minlength=50)
     assert counts[-1] > 0  # it never counts as moving, but can be drawn
     slow = counts[counts > 0]
@@ -198,18 +199,8 @@ def test_mask_follows_the_flip(monkeypatch):
     )
     hidden_frac = torch.zeros(40, 25)
     hidden_frac[:, left] = 1.0
-    flips = []
-    original = opstl.augment
 
-    def watch(*arguments):
-        out, is_flipped = original(*arguments)
-        flips.append(is_flipped)
-        return out, is_flipped
-
-    monkeypatch.setattr(opstl, "augment", watch)
-    method(torch.randn(40, 3, 50, 25, 1, generator=generate()), hidden_frac, generate())
-
-    is_flipped = flips[2]  # anchor, temporal, spatial
+    is_flipped = method.draw(hidden_frac, 50, generate()).spatial.is_flipped
     assert 0 < int(is_flipped.sum()) < 40
     assert torch.equal(seen["frequency"][:, right] == 1, is_flipped)
     assert torch.equal(seen["frequency"][:, left] == 1, ~is_flipped)
@@ -221,12 +212,14 @@ def test_loss_is_the_sum_of_both_pairs():
         parts = make_method(offdiag_weight=0.3)(x, hidden_frac, generate())
         light = make_method(offdiag_weight=0.0)(x, hidden_frac, generate())
     assert set(parts) == {
-        *("loss", "loss_temporal", "loss_spatial", "diagonal_temporal", "diagonal_spatial")
+        *("loss", "loss_temporal", "loss_spatial", "diagonal_temporal", "diagonal_spatial"),
+        *("offdiagonal_temporal", "offdiagonal_spatial"),
     }
     total = float(parts["loss_temporal"]) + float(parts["loss_spatial"])
     assert float(parts["loss"]) == pytest.approx(total)
     assert float(light["loss_temporal"]) == pytest.approx(8 * float(light["diagonal_temporal"]))
-    assert float(parts["loss"]) > float(light["loss"])
+    off = 8 * 7 * (float(parts["offdiagonal_temporal"]) + float(parts["offdiagonal_spatial"]))
+    assert float(parts["loss"]) == pytest.approx(float(light["loss"]) + 0.3 * off)
 
 
 def test_same_generator_same_loss():
