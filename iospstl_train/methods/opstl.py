@@ -95,8 +95,13 @@ class BatchDraw:
 
     def take(self, rows: slice) -> BatchDraw:
         """Return the draws of some samples."""
-        streams = (stream.take(rows) for stream in (self.anchor, self.temporal, self.spatial))
-        return BatchDraw(*streams, self.ranks[rows], self.kept_joints)
+        return BatchDraw(
+            self.anchor.take(rows),
+            self.temporal.take(rows),
+            self.spatial.take(rows),
+            self.ranks[rows],
+            self.kept_joints,
+        )
 
 
 class Opstl(nn.Module):

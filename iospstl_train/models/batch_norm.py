@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from iospstl_train.training.processes import gather_rows, n_processes, sum_over_processes
 
-
 _Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
 

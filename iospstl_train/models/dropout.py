@@ -26,7 +26,7 @@ def drop(x: Tensor, probability: float) -> Tensor:
 def _draw_zeros_and_twos(like: Tensor) -> Tensor:
     """Return 0 or 2, each with probability one half, in the shape and layout of a tensor."""
     n = like.numel()
-    bits = torch.empty(-(-n // _BITS), dtype=torch.int64).random_(-(2**63), None)
+    bits = torch.zeros(-(-n // _BITS), dtype=torch.int64).random_(-(2**63), None)
     values = _values_of_bytes().to(like.dtype).index_select(0, bits.view(torch.uint8).int())
     return values.flatten()[:n].as_strided(like.shape, like.stride())
 

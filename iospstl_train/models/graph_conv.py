@@ -28,9 +28,9 @@ def convolve_graph(x: Tensor, graph: Tensor, weight: Tensor, bias: Tensor) -> Te
     Tensor of shape (v, ..., c_out)
     """
     offset = torch.einsum("kvw,kc->wc", graph, bias)
-    inputs = (x, graph, weight, offset)
+    inputs = [x, graph, weight, offset]
     if torch.is_autocast_enabled(x.device.type):
-        inputs = tuple(each.to(torch.get_autocast_dtype(x.device.type)) for each in inputs)
+        inputs = [each.to(torch.get_autocast_dtype(x.device.type)) for each in inputs]
     return cast(Tensor, _GraphConvolution.apply(*inputs))  # type: ignore[no-untyped-call]
 
 
@@ -44,8 +44,9 @@ class _GraphConvolution(torch.autograd.Function):
         for part, mix in zip(gathered[1:], weight[1:], strict=True):
             out.addmm_(part, mix)
         ctx.save_for_backward(x, graph, weight, *gathered)
-        out.view(v, -1, out.shape[1]).add_(offset[:, None])
-        return out.view(*x.shape[:-1], -1)
+        out = out.view(*x.shape[:-1], -1)
+        out.view(v, -1, out.shape[-1]).add_(offset[:, None])
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

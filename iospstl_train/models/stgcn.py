@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -90,6 +90,10 @@ def _hops_from_center(layout: SkeletonLayout, linked: NDArray[np.float64]) -> ND
     return hops
 
 
+_Temporal = tuple[nn.BatchNorm2d, nn.ReLU, nn.Conv2d, nn.BatchNorm2d, nn.Dropout]
+_Residual = tuple[nn.Conv2d, nn.BatchNorm2d]
+
+
 class StgcnBlock(nn.Module):
     """Graph convolution, then temporal convolution, with a residual."""
 
@@ -129,7 +133,7 @@ class StgcnBlock(nn.Module):
 
         The last of the n persons stands for `n_last` that are all alike.
         """
-        before, _, convolution, after, dropout = self.temporal
+        before, _, convolution, after, dropout = cast(_Temporal, tuple(self.temporal))
         weight, bias = self.spatial.weight, self.spatial.bias
         assert bias is not None
         mix = weight.view(3, self.n_out, -1).transpose(1, 2)
@@ -138,7 +142,7 @@ class StgcnBlock(nn.Module):
         out = normalize_batch(convolve_time(out, convolution), after, n_last)
         out = drop(out, dropout.p)
         if isinstance(self.residual, nn.Sequential):
-            project, norm = self.residual
+            project, norm = cast(_Residual, tuple(self.residual))
             shortened = x[:, :, :: project.stride[0]].permute(0, 2, 3, 1)
             projected = nn.functional.linear(shortened, project.weight[..., 0, 0], project.bias)
             out += normalize_batch(projected.permute(0, 3, 1, 2), norm, n_last)
@@ -255,7 +259,7 @@ class StgcnEncoder(nn.Module):
             weighted = self.graph * importance
             if kept_joints is not None:
                 weighted = weighted[:, kept_joints][:, :, kept_joints]
-            x = block.forward_batch(x, weighted, n_last)
+            x = cast(StgcnBlock, block).forward_batch(x, weighted, n_last)
         return x.permute(0, 2, 3, 1).flatten(0, 1).mean(dim=0)
 
     def _embed_person(self, x: Tensor, kept_joints: Tensor | None) -> Tensor:

@@ -17,9 +17,9 @@ _SPECTRAL_KERNEL = 5
 def convolve_time(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     """Return ``convolution(x)`` in training.
 
-    Wide convolutions on the CPU, but those in half precision, are computed as products of frequencies: for
-    13 frames and a kernel of 9 these are 25 products instead of 97, and results are as close to
-    the exact ones as those of the convolution.
+    On the CPU, wide ones in single or double precision are computed as products of frequencies:
+    for 13 frames and a kernel of 9 these are 25 products instead of 97, and results are as close
+    to the exact ones as those of the convolution.
 
     Parameters
     ----------
@@ -58,9 +58,10 @@ def spectral_matrices(
     """Return A (m, kernel), B (m, n_frames) and C (n_out, m): y = C ((A w) * (B x)).
 
     y is the convolution padded with zeros on both sides, every stride-th frame of it, and `*` a
-    product for each of the m rows. They are those of the discrete Fourier transform of length n_frames + kernel // 2, where what wraps
-    around falls on frames that are not there. Each complex product is three real ones (Gauss), so
-    that m is 1 + 3 * ((length - 1) // 2), and one more where the length is even.
+    product for each of the m rows. They are those of the discrete Fourier transform of length
+    n_frames + kernel // 2, where what wraps around falls on frames that are not there. Each
+    complex product is three real ones (Gauss), so that m is 1 + 3 * ((length - 1) // 2), and one
+    more where the length is even.
     """
     length = n_frames + kernel // 2
     frame, tap = np.arange(n_frames), np.arange(kernel) - kernel // 2

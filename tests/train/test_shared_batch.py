@@ -1,7 +1,6 @@
 """Two processes with half a batch each are one process with the whole batch."""
 
 import dataclasses
-import pickle
 import subprocess
 import sys
 
@@ -13,10 +12,10 @@ from iospstl_train.training.pretrain import make_model
 
 N, N_PROCESSES = 8, 2
 WORKER = """
-import pickle, sys
+import sys, torch
 from tests.train.test_shared_batch import train_rows
 index, folder, preset = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-pickle.dump(train_rows(index, folder, preset or None), open(f"{folder}/{index}.pickle", "wb"))
+torch.save(train_rows(index, folder, preset or None), f"{folder}/{index}.pt")
 """
 
 
@@ -66,9 +65,7 @@ def test_two_processes_give_the_losses_and_gradients_of_one(preset, tmp_path):
     ]
     expected_parts, expected, buffers = one_step(preset, slice(0, N))
     assert [worker.wait(timeout=240) for worker in workers] == [0] * N_PROCESSES
-    results = [
-        pickle.loads((tmp_path / f"{index}.pickle").read_bytes()) for index in range(N_PROCESSES)
-    ]
+    results = [torch.load(tmp_path / f"{index}.pt") for index in range(N_PROCESSES)]
     for parts, _, statistics in results:
         assert parts == pytest.approx(expected_parts, rel=1e-9)
         for name, value in buffers.items():
