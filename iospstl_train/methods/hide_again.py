@@ -104,7 +104,7 @@ def _draw_masks(
     """Return a mask (n, t, v) for each window, True where hidden."""
     plain, curtains = settings.plain_masks, settings.curtain_masks
     kind = torch.rand((len(xyz), 1, 1), generator=generator)
-    hidden = own_masks(observed, len(xyz), flip_order, generator)
+    hidden = _own_masks(observed, len(xyz), flip_order, generator)
     hidden = torch.where(kind < plain + curtains, _curtains(xyz, seen, generator), hidden)
     share = _MAX_PLAIN_FRACTION * torch.rand((len(xyz), 1, 1), generator=generator)
     joints = torch.rand((len(xyz), 1, xyz.shape[2]), generator=generator) < share
@@ -138,13 +138,17 @@ def persistence(observed: Tensor) -> float:
     return min(max((stays - share) / max(1 - share, _TINY), 0.0), 1.0)
 
 
-def own_masks(observed: Tensor, n: int, flip_order: Tensor, generator: torch.Generator) -> Tensor:
+def _own_masks(observed: Tensor, n: int, flip_order: Tensor, generator: torch.Generator) -> Tensor:
     """Return what n training windows hide; some backwards in time, some mirrored."""
     hidden = ~observed[torch.randint(len(observed), (n,), generator=generator)]
-    draws = torch.rand((2, n, 1, 1), generator=generator).to(hidden.device)
-    backwards, mirrored = (draws < 0.5).unbind()
-    hidden = torch.where(backwards, hidden.flip(1), hidden)
-    return torch.where(mirrored, hidden[:, :, flip_order], hidden)
+    backwards, mirrored = (torch.rand((2, n), generator=generator) < 0.5).unbind()
+    return turn_masks(hidden, backwards, mirrored, flip_order)
+
+
+def turn_masks(hidden: Tensor, backwards: Tensor, mirrored: Tensor, flip_order: Tensor) -> Tensor:
+    """Return masks (n, t, v), those marked (n,) backwards in time, or with sides exchanged."""
+    hidden = torch.where(backwards[:, None, None], hidden.flip(1), hidden)
+    return torch.where(mirrored[:, None, None], hidden[:, :, flip_order], hidden)
 
 
 def _curtains(xyz: Tensor, seen: Tensor, generator: torch.Generator) -> Tensor:

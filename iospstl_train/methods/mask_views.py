@@ -7,16 +7,21 @@ embedding says may not depend on what happens to be hidden.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Generator, Tensor, nn
 
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
-from iospstl_train.methods.augment import AugmentSettings, augment
+from iospstl_train.methods.augment import AugmentSettings, augment, draw_stream
 from iospstl_train.methods.drawn_masks import DrawnMasks
-from iospstl_train.methods.hide_again import own_masks
-from iospstl_train.methods.opstl import OpstlSettings, barlow_twins_parts, make_projector
+from iospstl_train.methods.hide_again import turn_masks
+from iospstl_train.methods.opstl import (
+    OpstlSettings,
+    barlow_twins_parts,
+    make_projector,
+    project_streams,
+)
 from iospstl_train.ranges import Share
 
 _MIN_VISIBLE = 20
@@ -75,40 +80,86 @@ class MaskViews(nn.Module):
         self.register_buffer("hidden", hidden, persistent=False)
         self.drawn_masks = DrawnMasks(layout.n_joints)
 
-    def forward(self, x: Tensor, hidden_frac: Tensor, generator: Generator) -> dict[str, Tensor]:
-        """Return the loss of a batch and its parts.
+    def forward(
+        self,
+        x: Tensor,
+        hidden_frac: Tensor,
+        generator: Generator,
+        present: Tensor | None = None,
+        rows: slice | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the loss of a batch and its parts, those of the batch of all processes.
 
         Parameters
         ----------
         x : Tensor of shape (n, 3, t, v, m)
             0 where not observed.
-        hidden_frac : Tensor of shape (n, v)
-            Not used: whole masks say more than how often each joint is hidden.
+        hidden_frac : Tensor of shape (n_global, v)
+            Only its length is used: whole masks say more than how often each joint is hidden.
         generator : torch.Generator
             Source of all draws.
+        present : Tensor of shape (n, m), bool, optional
+            Not used: the encoder sees who is there.
+        rows : slice, optional
+            Of the batch of all processes: the samples in x; all if left out.
         """
-        first = self._project(x, self.settings.first, generator)
-        second = self._project(x, self.settings.second, generator)
+        n, shares = len(hidden_frac), (self.settings.first, self.settings.second)
+        own = slice(0, n) if rows is None else rows
+        views = [self._view(x, n, own, share, generator) for share in shares]
+        embedded = [self.encoder(view) for view in views]
+        first, second = project_streams(self.projector, embedded)
         diagonal, offdiagonal = barlow_twins_parts(first, second)
+        d = first.shape[1]
         return {
             "loss": diagonal + self.loss.offdiag_weight * offdiagonal,
-            "diagonal": diagonal.detach() / first.shape[1],
+            "diagonal": diagonal.detach() / d,
+            "offdiagonal": offdiagonal.detach() / (d * max(d - 1, 1)),
         }
 
-    def _project(self, x: Tensor, share: float, generator: Generator) -> Tensor:
-        """Return one view of every sample, as the loss takes it."""
-        moved, _ = augment(x, self.flip_order, self.augment_settings, generator)
-        if self.hidden is not None and len(self.hidden):
-            hidden = hide_more(moved, self.hidden, self.flip_order, share, generator)
-            self.drawn_masks.add((hidden != moved).any(dim=1).float().mean(dim=(0, 1, 3)))
-            moved = hidden
-        projected: Tensor = self.projector(self.encoder(moved))
-        return projected
+    def _view(self, x: Tensor, n: int, own: slice, share: float, generator: Generator) -> Tensor:
+        """Return one view of the own samples out of n, all of which are drawn for."""
+        moves = draw_stream(n, x.shape[2], self.augment_settings, generator).take(own)
+        mirror = self.augment_settings.flip == "mirror"
+        moved = augment(x, moves, self.flip_order, mirror)
+        if self.hidden is None or not len(self.hidden):
+            return moved
+        masks = draw_masks(n, x.shape[4], len(self.hidden), share, generator).take(own)
+        view = hide_more(moved, self.hidden, self.flip_order, masks)
+        self.drawn_masks.add((view != moved).any(dim=1).float().mean(dim=(0, 1, 3)))
+        return view
 
 
-def hide_more(
-    x: Tensor, pool: Tensor, flip_order: Tensor, share: float, generator: Generator
-) -> Tensor:
+@dataclass(frozen=True)
+class MaskDraw:
+    """Masks drawn for the persons of a batch, on the CPU.
+
+    Attributes
+    ----------
+    index : Tensor of shape (n, m), int64
+        Of the pool.
+    is_backwards, is_mirrored : Tensor of shape (n, m), bool
+    is_masked : Tensor of shape (n,), bool
+        Samples that are hidden at all.
+    """
+
+    index: Tensor
+    is_backwards: Tensor
+    is_mirrored: Tensor
+    is_masked: Tensor
+
+    def take(self, rows: slice) -> MaskDraw:
+        """Return the draws of some samples."""
+        return MaskDraw(*(getattr(self, item.name)[rows] for item in fields(self)))
+
+
+def draw_masks(n: int, m: int, n_masks: int, share: float, generator: Generator) -> MaskDraw:
+    """Draw one of n_masks for each person (n, m), half of them backwards, half mirrored."""
+    index = torch.randint(n_masks, (n, m), generator=generator)
+    is_backwards, is_mirrored = (torch.rand((2, n, m), generator=generator) < 0.5).unbind()
+    return MaskDraw(index, is_backwards, is_mirrored, torch.rand(n, generator=generator) < share)
+
+
+def hide_more(x: Tensor, pool: Tensor, flip_order: Tensor, draw: MaskDraw) -> Tensor:
     """Return x with more cells at 0: what one window hides is hidden from another one.
 
     Parameters
@@ -116,21 +167,21 @@ def hide_more(
     x : Tensor of shape (n, 3, t, v, m)
         0 where not observed.
     pool : Tensor of shape (n_masks, t, v), bool
-        True where hidden. Each person gets a mask of the pool, half of them backwards in time,
-        half mirrored; one that would leave next to nothing is not used.
+        True where hidden. A mask that would leave next to nothing of a person is not used.
     flip_order : Tensor of shape (v,), int64
         Joint indices with left and right exchanged.
-    share : float
-        Share of the samples that are given masks.
-    generator : torch.Generator
-        Source of all randomness.
+    draw : MaskDraw
+        Of the n samples.
     """
     n, _, t, v, m = x.shape
-    hidden = own_masks(~pool, n * m, flip_order, generator).view(n, m, t, v).permute(0, 2, 3, 1)
-    is_masked = torch.rand((n, 1, 1, 1), generator=generator).to(x.device) < share
-    seen = (x != 0).any(dim=1)  # (n, t, v, m)
-    visible = (seen & ~hidden).flatten(1, 2).sum(dim=1)[:, None, None] >= _MIN_VISIBLE
-    return x.masked_fill((hidden & is_masked & visible)[:, None], 0)
+    index, backwards, mirrored, is_masked = (
+        getattr(draw, item.name).to(x.device) for item in fields(draw)
+    )
+    masks = turn_masks(pool[index.flatten()], backwards.flatten(), mirrored.flatten(), flip_order)
+    hidden = masks.view(n, m, t, v).permute(0, 2, 3, 1)
+    visible = ((x != 0).any(dim=1) & ~hidden).flatten(1, 2).sum(dim=1) >= _MIN_VISIBLE  # (n, m)
+    used = (visible & is_masked[:, None])[:, None, None]
+    return x.masked_fill((hidden & used)[:, None], 0)
 
 
 def mask_pool(hidden: Tensor) -> Tensor:

@@ -31,7 +31,9 @@ class Stepper(nn.Module):
     def forward(self, x: Tensor, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """Return the loss of a batch and its parts; everything but `x` stays where it is."""
         with torch.autocast(self._device_type, torch.bfloat16, self._is_half):
-            parts: dict[str, Tensor] = self.model(x, batch.hidden_frac[batch.rows], generator)
+            parts: dict[str, Tensor] = self.model(
+                x, batch.hidden_frac, generator, batch.present, batch.rows
+            )
         return parts
 
 

@@ -6,8 +6,10 @@ from iospstl_core.errors import InputError
 from iospstl_core.normalize import N_FRAMES
 from iospstl_core.skeleton import NTU_25
 from iospstl_train.config import load_config
-from iospstl_train.methods.mask_views import hide_more, mask_pool
+from iospstl_train.methods import mask_views
+from iospstl_train.methods.mask_views import draw_masks, mask_pool
 from iospstl_train.methods.opstl import barlow_twins_parts
+from iospstl_train.training.batches import training_data
 from iospstl_train.training.model import make_model
 from iospstl_train.training.pretrain import PretrainData, load_encoder, pretrain
 from tests.train.tiny_training import tiny_config
@@ -20,6 +22,11 @@ CONFIG = tiny_config(
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def hide_more(x, pool, share, seed=0):
+    draw = draw_masks(len(x), x.shape[4], len(pool), share, generator(seed))
+    return mask_views.hide_more(x, pool, FLIP, draw)
 
 
 def draw_pool(n=4):
@@ -39,7 +46,7 @@ def variants(pool):
 
 def test_what_is_hidden_is_a_mask_of_the_pool():
     pool, x = draw_pool(), torch.ones(40, 3, N_FRAMES, 25, 1)
-    hidden = (hide_more(x, pool, FLIP, 1.0, generator()) == 0)[..., 0]
+    hidden = (hide_more(x, pool, 1.0) == 0)[..., 0]
     assert torch.equal(hidden.any(dim=1), hidden.all(dim=1))
     drawn = [
         [i for i, (_, mask) in enumerate(variants(pool)) if torch.equal(mask, found)]
@@ -53,25 +60,25 @@ def test_what_is_hidden_is_a_mask_of_the_pool():
 
 def test_persons_of_a_window_are_hidden_by_masks_of_their_own():
     x = torch.ones(8, 3, N_FRAMES, 25, 2)
-    hidden = hide_more(x, draw_pool(), FLIP, 1.0, generator()) == 0
+    hidden = hide_more(x, draw_pool(), 1.0) == 0
     assert not torch.equal(hidden[..., 0], hidden[..., 1])
 
 
 def test_share_of_samples_that_are_hidden():
     x = torch.ones(400, 3, N_FRAMES, 25, 1)
     for share in (0.0, 0.25, 1.0):
-        changed = (hide_more(x, draw_pool(), FLIP, share, generator()) == 0).flatten(1).any(dim=1)
+        changed = (hide_more(x, draw_pool(), share) == 0).flatten(1).any(dim=1)
         assert float(changed.float().mean()) == pytest.approx(share, abs=0.08)
 
 
 def test_nothing_comes_to_light_and_somebody_is_left():
     x = torch.randn((30, 3, N_FRAMES, 25, 1), generator=generator(2))
     x[:, :, :, 3] = 0
-    result = hide_more(x, draw_pool(), FLIP, 1.0, generator())
+    result = hide_more(x, draw_pool(), 1.0)
     assert torch.equal(result[result != 0], x[result != 0])
     assert (result[:, :, :, 3] == 0).all()
     everything = torch.ones(1, N_FRAMES, 25, dtype=torch.bool)
-    assert torch.equal(hide_more(x, everything, FLIP, 1.0, generator()), x)
+    assert torch.equal(hide_more(x, everything, 1.0), x)
 
 
 def test_pool_is_what_persons_have_hidden():
@@ -116,8 +123,7 @@ def test_nothing_hidden_in_training_hides_nothing():
 
 
 def test_training_goes_on_and_comes_back(windows, tmp_path):
-    train = windows.is_train
-    data = PretrainData(windows.xyz[train], windows.hidden_frac()[train], windows.unseen[train])
+    data = training_data(windows, windows)
     encoder = pretrain(data, CONFIG, tmp_path / "run")
     found, config = load_encoder(tmp_path / "run")
     assert config == CONFIG
@@ -139,3 +145,17 @@ def test_masks_are_needed_and_runs_do_not_mix(windows, tmp_path):
     with pytest.raises(InputError, match="another"):
         pretrain(with_masks, CONFIG, tmp_path / "run", resume=True)
     assert load_config("mask-mixer").training.encoder == "mask-mixer"
+
+
+def test_two_processes_hide_what_one_would():
+    """Draws are those of the whole batch: each process takes its own rows of them."""
+    pool, x = draw_pool(), torch.randn((14, 3, N_FRAMES, 25, 2), generator=generator(3))
+    model = make_model(CONFIG, pool).eval()
+    views = []
+    model.encoder.register_forward_pre_hook(lambda _, given: views.append(given[0]))
+    model(x, torch.zeros(14, 25), generator())
+    for rows in (slice(0, 7), slice(7, 14)):
+        model(x[rows], torch.zeros(14, 25), generator(), rows=rows)
+    whole, halves = views[:2], (views[2::2], views[3::2])
+    for view, parts in zip(whole, halves, strict=True):
+        assert torch.equal(view, torch.cat(parts))
