@@ -1,0 +1,26 @@
+"""Memory of a training process."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+"""Parameters of ``mallopt``, from malloc.h of the GNU C library."""
+_LARGEST_INT = 2**31 - 1
+_GROW_BY_BYTES = 256 * 2**20
+
+
+def keep_freed_memory() -> bool:
+    """Keep what this process frees for its next allocation, until it ends.
+
+    The allocator of Linux hands large blocks back at once. Every step of a training on the CPU
+    then asks for the same gigabytes again, and the kernel fills them with zeros again, which
+    takes longer than most of what is computed in them. Returns False where there is no such
+    allocator (its ``mallopt`` is missing or refuses); nothing has changed then.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _LARGEST_INT, _TOP_PAD: _GROW_BY_BYTES}
+    return mallopt is not None and all(mallopt(*item) == 1 for item in settings.items())
