@@ -44,7 +44,7 @@ class _GraphConvolution(torch.autograd.Function):
         for part, mix in zip(gathered[1:], weight[1:], strict=True):
             out.addmm_(part, mix)
         ctx.save_for_backward(x, graph, weight, *gathered)
-        out: Tensor = out.view(*x.shape[:-1], -1)
+        out = out.view(*x.shape[:-1], -1)
         out.view(v, -1, out.shape[-1]).add_(offset[:, None])
         return out
 

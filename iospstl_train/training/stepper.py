@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from iospstl_core.errors import InputError
 from iospstl_train.config import TrainingSettings
+from iospstl_train.models.stgcn import StgcnEncoder
 from iospstl_train.training.batches import Batch
 
 
@@ -55,8 +56,14 @@ def compile_parts(model: nn.Module, device: torch.device) -> None:
     Raises
     ------
     InputError
-        If the compiler that this takes is not there.
+        If the compiler that this takes is not there, or the encoder is the ST-GCN, whose step is
+        written as fused operations with gradients of their own already.
     """
+    if isinstance(model.encoder, StgcnEncoder):
+        raise InputError(
+            "training.compile: expected training.encoder=mask-mixer, got st-gcn, whose operations "
+            "are fused by hand; leave training.compile out"
+        )
     compilers = [os.environ.get("CXX", "g++"), "g++", "clang++", "cl"]
     if not any(shutil.which(name) for name in compilers):
         raise InputError(

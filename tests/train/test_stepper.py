@@ -9,18 +9,19 @@ import torch
 
 from iospstl_core.errors import InputError
 from iospstl_train.training import stepper
+from iospstl_train.training.batches import training_data
 from iospstl_train.training.checkpoint import read_checkpoint
-from iospstl_train.training.pretrain import PretrainData, pretrain
+from iospstl_train.training.pretrain import pretrain
 from iospstl_train.training.run_folder import CHECKPOINT, read_metrics
 from tests.train.tiny_training import tiny_config
 
+MIXER = ("training.encoder=mask-mixer", "mixer.width=12", "mixer.n_layers=1")
 HAS_COMPILER = any(shutil.which(name) for name in ("g++", "clang++", "cl"))
 
 
 @pytest.fixture(scope="module")
 def data(windows):
-    train = windows.is_train
-    return PretrainData(windows.xyz[train], windows.hidden_frac()[train])
+    return training_data(windows, windows)
 
 
 def losses(folder):
@@ -49,8 +50,8 @@ def test_half_precision_is_near_and_keeps_the_rest_single(data, tmp_path):
 
 @pytest.mark.skipif(not HAS_COMPILER, reason="no C++ compiler")
 def test_compiled_networks_give_the_same_losses(data, tmp_path):
-    plain = run(data, tmp_path / "plain")
-    compiled = run(data, tmp_path / "compiled", "training.compile=true")
+    plain = run(data, tmp_path / "plain", *MIXER)
+    compiled = run(data, tmp_path / "compiled", *MIXER, "training.compile=true")
     assert compiled == pytest.approx(plain, rel=1e-3)
     names = [
         set(read_checkpoint(tmp_path / each / CHECKPOINT)["model"])
@@ -62,4 +63,9 @@ def test_compiled_networks_give_the_same_losses(data, tmp_path):
 def test_a_missing_compiler_is_told_before_anything_is_computed(data, tmp_path, monkeypatch):
     monkeypatch.setattr(stepper.shutil, "which", lambda _: None)
     with pytest.raises(InputError, match="needs a C\\+\\+ compiler such as g\\+\\+"):
+        run(data, tmp_path / "run", *MIXER, "training.compile=true")
+
+
+def test_the_st_gcn_is_not_compiled(data, tmp_path):
+    with pytest.raises(InputError, match="mask-mixer, got st-gcn"):
         run(data, tmp_path / "run", "training.compile=true")
