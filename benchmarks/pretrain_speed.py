@@ -26,6 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: threads share a busy machine
 
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
@@ -112,7 +113,8 @@ def describe_machine(options: argparse.Namespace) -> Row:
     if device.startswith("cuda"):
         device = torch.cuda.get_device_name(device)
     return {
-        "processor": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load": round(os.getloadavg()[0], 1),
         "threads": options.threads,
         "torch": torch.__version__,
         "device": device,
@@ -139,13 +141,9 @@ def take_turns(rows: list[Row], options: argparse.Namespace) -> list[Row]:
     ]
     table = []
     for index, row in enumerate(rows):
-        base = next(
-            i for i, first in enumerate(rows) if first.get("absent") == row.get("absent")
-        )
+        base = next(i for i, first in enumerate(rows) if first.get("absent") == row.get("absent"))
         runs = [turn[index] for turn in turns]
-        ratios = [
-            turn[index]["samples/s"] / turn[base]["samples/s"] for turn in turns
-        ]
+        ratios = [turn[index]["samples/s"] / turn[base]["samples/s"] for turn in turns]
         medians = {
             key: round(statistics.median(run[key] for run in runs), 2)
             for key in ("samples/s", "s a step", "processor s a step", "peak GB")
@@ -208,7 +206,9 @@ def make_plain(settings: Row) -> tuple[Any, int]:
 
 def make_ours(settings: Row) -> tuple[Any, int]:
     """Return our step and its batch size."""
-    config = resize(load_config(None if settings["preset"] == "default" else settings["preset"]), settings)
+    config = resize(
+        load_config(None if settings["preset"] == "default" else settings["preset"]), settings
+    )
     without = settings.get("without")
     if without != "memory":
         keep_freed_memory()
@@ -276,7 +276,9 @@ def leave_out(part: str | None) -> None:
 
 def copy_matrix(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Return the parts of the loss from the whole correlation matrix."""
-    standardized = [nn.functional.batch_norm(z, None, None, training=True) for z in (first, second)]
+    standardized = [
+        nn.functional.batch_norm(z, None, None, training=True) for z in (first, second)
+    ]
     c = standardized[0].T @ standardized[1] / len(first)
     return (1 - c.diagonal()).square().sum(), plain.take_off_diagonal(c).square().sum()
 

@@ -40,11 +40,11 @@ class _GraphConvolution(torch.autograd.Function):
         v, c = len(x), x.shape[-1]
         nodes = x.reshape(v, -1)
         gathered = [(part.T @ nodes).view(-1, c) for part in graph]
-        out: Tensor = gathered[0] @ weight[0]
+        mixed = gathered[0] @ weight[0]
         for part, mix in zip(gathered[1:], weight[1:], strict=True):
-            out.addmm_(part, mix)
+            mixed.addmm_(part, mix)
         ctx.save_for_backward(x, graph, weight, *gathered)
-        out = out.view(*x.shape[:-1], -1)
+        out: Tensor = mixed.view(*x.shape[:-1], -1)
         out.view(v, -1, out.shape[-1]).add_(offset[:, None])
         return out
 
