@@ -24,6 +24,7 @@ from iospstl_train.training.checkpoint import (
 from iospstl_train.training.estimate import check_disk, estimate_run
 from iospstl_train.training.join import find_device, share_gradients
 from iospstl_train.training.loop import Loop, Training, learning_rate
+from iospstl_train.training.memory import keep_freed_memory
 from iospstl_train.training.model import PretrainModel, make_model
 from iospstl_train.training.processes import process_index, share_from_first
 from iospstl_train.training.progress import Progress
@@ -109,6 +110,8 @@ def pretrain(
     if config.training.encoder == "mask-mixer" and data.hidden is None:
         raise ValueError("hidden: expected the masks of the training windows, got None")
     torch_device = find_device(device)
+    if torch_device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(seed)
     model = make_model(config, data.mask_pool()).to(torch_device)
     optimizer = make_optimizer(model, config.training, torch_device)
