@@ -10,7 +10,7 @@ import resource, sys, torch
 from iospstl_train.training.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-for _ in range(6):
+for _ in range(12):
     torch.zeros(20_000_000).add_(1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
