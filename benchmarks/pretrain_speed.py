@@ -131,7 +131,9 @@ def spawn(settings: Row) -> Row:
     """Run one row in a process of its own."""
     command = [sys.executable, __file__, "--child", json.dumps(settings)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    row = dict(json.loads(done.stdout.splitlines()[-1]))
+    print(row, file=sys.stderr, flush=True)
+    return row
 
 
 def take_turns(rows: list[Row], options: argparse.Namespace) -> list[Row]:
