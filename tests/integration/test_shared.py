@@ -70,7 +70,8 @@ def read_first_step(folder):
 def test_two_processes_give_the_losses_and_gradients_of_one(command, root, tmp_path):
     """Batch norm and correlation are those of the whole batch."""
     each_step = ("training.checkpoint_minutes=0", "training.keep_checkpoints=40")
-    settings = (*SETTINGS, *each_step, "training.batch_size=6")
+    slow = ("training.batch_size=6", "training.learning_rate=0.0005")  # keeps rounding small
+    settings = (*SETTINGS, *each_step, *slow)
     arguments = words("pretrain", root, settings=settings)
     assert command(*arguments, "--out", tmp_path / "one")[0] == 0
     shared = start((*TORCHRUN, "iospstl_train"), *arguments, "--out", tmp_path / "two")
@@ -79,11 +80,12 @@ def test_two_processes_give_the_losses_and_gradients_of_one(command, root, tmp_p
     assert out.startswith(f"{tmp_path / 'two'}: trained on ")
     assert out.count("\n") == 1
     gradients = [read_first_step(tmp_path / name) for name in ("one", "two")]
+    scale = max(float(expected.abs().max()) for expected in gradients[0].values())
     for index, expected in gradients[0].items():
-        error = (gradients[1][index] - expected).abs().max()
-        assert error <= 1e-4 * expected.abs().max() + 1e-7, index
+        error = float((gradients[1][index] - expected).abs().max())
+        assert error <= 1e-4 * float(expected.abs().max()) + 1e-5 * scale, index
     losses = [[row["loss"] for row in read_rows(tmp_path / name)] for name in ("one", "two")]
-    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     assert len(set(losses[0])) == 4
 
 
