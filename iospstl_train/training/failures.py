@@ -19,16 +19,19 @@ def failures_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        first: BaseException = error
         earlier = error.__context__
         while earlier is not None:
-            if isinstance(earlier, InputError):
-                raise earlier from None
+            if isinstance(earlier, InputError | OSError):
+                first = earlier
             earlier = earlier.__context__
-        raise InputError(_describe(path, error)) from error
+        if isinstance(first, InputError):
+            raise first from None
+        raise InputError(_describe(path, first)) from error
 
 
-def _describe(path: Path, error: OSError) -> str:
-    reason = error.strerror or str(error)
+def _describe(path: Path, error: BaseException) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
     return (
         f"{path}: could not be written: {reason}; what was saved before is kept; make room or "
         "repair the disk, then go on with the run"

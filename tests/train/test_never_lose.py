@@ -315,6 +315,35 @@ def test_full_disk_while_a_checkpoint_is_written(data, finished, tmp_path, monke
     assert_same_run(folder, finished)
 
 
+def test_what_the_disk_said_is_told_not_what_torch_makes_of_it(tmp_path, monkeypatch):
+    def fail(*_):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 704 vs 598")
+
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"epoch": 1, "step": 0})
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(InputError, match=r"checkpoint.pt: could not be written: No space left"):
+        save_checkpoint(path, {"epoch": 2, "step": 0})
+    assert states(path) == [(1, 0)]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_fault_is_told_though_closing_fails_too(data, tmp_path, monkeypatch):
+    def spoil(self, x, batch, generator):
+        return {"loss": (x.sum() * torch.nan).requires_grad_()}
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(stepper.Stepper, "forward", spoil)
+    monkeypatch.setattr(Monitor, "__exit__", fail)
+    with pytest.raises(InputError, match=r"the loss is nan in step 1 of epoch 1"):
+        pretrain(data, CONFIG, tmp_path / "run")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_full_disk_while_metrics_are_written(data, tmp_path):
     folder = tmp_path / "run"
@@ -330,9 +359,12 @@ def test_full_disk_while_events_are_written(data, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def fail_again(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
     with monkeypatch.context() as patch:
         patch.setattr(Monitor, "epoch", fail)
-        patch.setattr(Monitor, "__exit__", fail)  # closing files fails again
+        patch.setattr(Monitor, "__exit__", fail_again)  # as files do when they are closed
         message = r"run: could not be written: No space left on device; what was saved"
         with pytest.raises(InputError, match=message):
             pretrain(data, CONFIG, tmp_path / "run")
@@ -372,7 +404,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(data, finished, tmp
 
 def test_a_forked_worker_does_not_hold_the_lock_on(tmp_path):
     """As the workers of a pool that outlive their killed parent."""
-    script = HOLD.replace("    sys.stdin", "    import os\n    os.fork()\n    sys.stdin")
+    script = HOLD.replace("    print(", "    import os\n    if os.fork(): print(")
     holder = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)],
         stdin=subprocess.PIPE,
