@@ -167,15 +167,12 @@ class Batches:
         """Yield batches that a thread prepared while the steps before them ran."""
         coming: deque[Future[tuple[Tensor, Tensor]]] = deque()
         with ThreadPoolExecutor(1, "batches") as pool:
-            try:
-                for index in range(len(own) + _AHEAD):
-                    if index < len(own):
-                        coming.append(pool.submit(self._prepare, own[index].numpy()))
-                    if index >= _AHEAD:
-                        x, present = coming.popleft().result()
-                        yield x.to(self._device, non_blocking=True), present
-            finally:
-                pool.shutdown(cancel_futures=True)
+            for index in range(len(own) + _AHEAD):
+                if index < len(own):
+                    coming.append(pool.submit(self._prepare, own[index].numpy()))
+                if index >= _AHEAD:
+                    x, present = coming.popleft().result()
+                    yield x.to(self._device, non_blocking=True), present
 
     def _prepare(self, rows: slice | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Return some windows as a network takes them, and which persons are there."""
