@@ -33,41 +33,31 @@ class MixerSettings:
     Attributes
     ----------
     width : int
-        Features a step.
+        Features a frame.
     n_layers : int
-        Pairs of mixing over steps and over features.
-    frames_per_step : int
-        Neighbouring frames that enter together; a divisor of the 50 frames of a window.
+        Pairs of mixing over frames and over features.
     embedding : int
         Size of the embedding.
     """
 
     width: Positive = 128
     n_layers: Positive = 3
-    frames_per_step: Positive = 2
     embedding: Positive = 256
-
-    def __post_init__(self) -> None:
-        if N_FRAMES % self.frames_per_step != 0:
-            raise ValueError(
-                f"frames_per_step: expected a divisor of the {N_FRAMES} frames of a window, "
-                f"got {self.frames_per_step}"
-            )
 
 
 class MixerLayer(nn.Module):
-    """Every feature over all steps, then every step over its features."""
+    """Every feature over all frames, then every frame over its features."""
 
-    def __init__(self, width: int, n_steps: int) -> None:
+    def __init__(self, width: int, n_frames: int) -> None:
         super().__init__()
-        self.step_norm = nn.LayerNorm(width)
-        self.over_steps = _two_layers(n_steps)
+        self.frame_norm = nn.LayerNorm(width)
+        self.over_frames = _two_layers(n_frames)
         self.feature_norm = nn.LayerNorm(width)
         self.over_features = _two_layers(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x (n, n_steps, width) mixed."""
-        x = x + self.over_steps(self.step_norm(x).transpose(1, 2)).transpose(1, 2)
+        """Return x (n, t, width) mixed."""
+        x = x + self.over_frames(self.frame_norm(x).transpose(1, 2)).transpose(1, 2)
         mixed: Tensor = x + self.over_features(self.feature_norm(x))
         return mixed
 
@@ -105,11 +95,9 @@ class MaskMixer(nn.Module):
         frame = torch.arange(N_FRAMES, dtype=torch.float32)
         self.apart: Tensor
         self.register_buffer("apart", (frame[:, None] - frame).abs(), persistent=False)
-        self.n_steps = N_FRAMES // settings.frames_per_step
-        n_features = settings.frames_per_step * layout.n_joints * _N_FEATURES
-        self.enter = nn.Linear(n_features, settings.width)
+        self.enter = nn.Linear(layout.n_joints * _N_FEATURES, settings.width)
         self.layers = nn.Sequential(
-            *(MixerLayer(settings.width, self.n_steps) for _ in range(settings.n_layers))
+            *(MixerLayer(settings.width, N_FRAMES) for _ in range(settings.n_layers))
         )
         self.norm = nn.LayerNorm(settings.width)
         self.leave = nn.Linear(settings.width, settings.embedding)
@@ -135,10 +123,8 @@ class MaskMixer(nn.Module):
         return total / weight.sum(dim=1).clamp(min=1)
 
     def _embed_persons(self, xyz: Tensor) -> Tensor:
-        """Mean over steps (n, embedding) of persons (n, t, v, 3)."""
-        cells = self._describe_cells(xyz)
-        steps = cells.reshape(xyz.shape[0], self.n_steps, self.enter.in_features)
-        entered = self.enter(steps)
+        """Mean over frames (n, embedding) of persons (n, t, v, 3)."""
+        entered = self.enter(self._describe_cells(xyz).flatten(2))
         mixed = self.leave(self.norm(self.layers(entered)))
         return nn.functional.gelu(mixed).mean(dim=1)
 

@@ -132,10 +132,6 @@ def test_preset_chooses_the_encoder():
     [
         ("training.encoder=mixer", "training.encoder: input should be 'st-gcn' or 'mask-mixer'"),
         ("mixer.width=0", "mixer.width: input should be greater than or equal to 1, got 0"),
-        (
-            "mixer.frames_per_step=3",
-            "mixer.frames_per_step: expected a divisor of the 50 frames of a window, got 3",
-        ),
         ("mixer.widht=8", "unknown key 'widht'; did you mean 'width'"),
         ("mask_views.second=1.5", "mask_views.second: input should be less than or equal to 1"),
     ],
