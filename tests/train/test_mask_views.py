@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -90,10 +92,14 @@ def test_pool_is_what_persons_have_hidden():
 
 
 def test_masks_are_those_of_the_training_windows(windows):
-    hidden = windows.unseen
-    assert (hidden & windows.hidden == windows.hidden).all()  # nothing is forgotten
-    assert not hidden[~windows.present].any()
-    assert not hidden[..., windows.structural].any()
+    xyz, truth, present = windows.xyz.copy(), windows.truth.copy(), windows.present.copy()
+    xyz[..., 21, :] = truth[..., 21, :] = np.nan  # the source never has it
+    present[0, 3] = False
+    changed = dataclasses.replace(windows, xyz=xyz, truth=truth, present=present)
+    expected = np.isnan(xyz[..., 0]) & present[..., None]
+    assert expected[..., 21].any()
+    expected[..., 21] = False
+    np.testing.assert_array_equal(changed.unseen, expected)
 
 
 def test_loss_is_barlow_twins_of_a_view_and_one_with_more_hidden():
