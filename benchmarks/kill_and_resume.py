@@ -3,8 +3,8 @@
     python benchmarks/kill_and_resume.py --kills 10 --seed 1
 
 Runs on generated recordings in a temporary folder; every run is the real command in a process of
-its own, ended by SIGKILL. It saves after every step, so that many a kill falls into a write. Exits
-with 1 if any number differs.
+its own, ended by SIGKILL. It saves after every step; every second kill waits at its moment for the
+next write of a checkpoint. Exits with 1 if any number differs.
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         prepare(root, options.subjects)
-        began = time.monotonic()
         alone = root / "alone"
-        finish(start(root, alone))
+        process = start(root, alone)
+        began = wait_until_it_works(process, alone)
+        finish(process)
         seconds = time.monotonic() - began
         kills, is_same = kill_and_resume(root, alone, options.kills, seconds, options.seed)
     if options.json:
@@ -116,7 +117,7 @@ def kill_and_resume(
 ) -> tuple[list[Kill], bool]:
     """Kill a run at random moments until there were enough; return them, and whether it is equal.
 
-    A run that ends before it is killed is compared, and another one begun.
+    A run that comes to its end before is compared, and another one begun.
     """
     rng = random.Random(seed)
     kills: list[Kill] = []
@@ -124,8 +125,11 @@ def kill_and_resume(
     while len(kills) < n_kills:
         process = start(root, folder)
         began = wait_until_it_works(process, folder)
-        delay = rng.uniform(0, seconds / n_kills)
-        while process.poll() is None and time.monotonic() < began + delay:
+        moment = began + rng.uniform(0, seconds / n_kills)
+        is_writing = len(kills) % 2 == 1
+        while process.poll() is None and (
+            time.monotonic() < moment or (is_writing and not writes_of(process, folder))
+        ):
             time.sleep(_POLL_S)
         if process.poll() is not None:
             finish(process)
@@ -134,7 +138,7 @@ def kill_and_resume(
             continue
         process.kill()
         process.wait()
-        kills.append(look_at(folder, alone, time.monotonic() - began))
+        kills.append(look_at(process, folder, alone, time.monotonic() - began))
     finish(start(root, folder))
     return kills, is_same and is_equal(folder, alone)
 
@@ -150,10 +154,15 @@ def wait_until_it_works(process: subprocess.Popen[bytes], folder: Path) -> float
     return time.monotonic()
 
 
-def look_at(folder: Path, alone: Path, after_s: float) -> Kill:
+def writes_of(process: subprocess.Popen[bytes], folder: Path) -> list[Path]:
+    """Return the checkpoint that a process is writing, or was when it was killed."""
+    return list(folder.glob(f".checkpoint.pt.partial-{process.pid}.pt"))
+
+
+def look_at(process: subprocess.Popen[bytes], folder: Path, alone: Path, after_s: float) -> Kill:
     """Return what a killed process left."""
     rows = (folder / METRICS_FILE).read_text() if (folder / METRICS_FILE).is_file() else ""
-    if any(".partial-" in path.name for path in folder.iterdir()):
+    if writes_of(process, folder):
         moment = "writing a checkpoint"
     elif not (folder / CHECKPOINT).is_file() and (folder / "checkpoint-1.pt").is_file():
         moment = "renaming checkpoints"
