@@ -60,7 +60,7 @@ def files(folder, pattern):
 setup(
     distclass=WithData,
     name=PACKAGE,
-    version="0.3.0",
+    version="0.4.0",
     description="Skeleton-based action recognition under occlusion: toolkit and ROS 2 node",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

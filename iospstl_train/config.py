@@ -42,8 +42,8 @@ class TrainingSettings:
         "bf16" computes large products in half precision; weights, gradients and the optimizer
         stay in single precision.
     compile : bool
-        Let torch compile encoder and projector: minutes at the start, faster steps. Not for the
-        ST-GCN, whose operations are fused by hand.
+        Let torch compile the encoder: minutes at the start, faster steps. Not for the ST-GCN,
+        whose operations are fused by hand.
     data : {"auto", "resident", "streamed"}
         Where the training windows are: all on the device, or in host memory (or on the disk, if
         they are memory-mapped) and on the device ahead of their step only. "auto" is resident
