@@ -14,14 +14,10 @@ from torch import Generator, Tensor, nn
 
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
 from iospstl_train.methods.augment import AugmentSettings, augment, draw_stream
+from iospstl_train.methods.barlow_twins import barlow_twins_parts, make_projector, project_streams
 from iospstl_train.methods.drawn_masks import DrawnMasks
 from iospstl_train.methods.hide_again import turn_masks
-from iospstl_train.methods.opstl import (
-    OpstlSettings,
-    barlow_twins_parts,
-    make_projector,
-    project_streams,
-)
+from iospstl_train.methods.opstl import OpstlSettings
 from iospstl_train.ranges import Share
 
 _MIN_VISIBLE = 20

@@ -7,10 +7,8 @@ Barlow Twins, summed over the pairs anchor-temporal and anchor-spatial (equation
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import signature
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -24,10 +22,9 @@ from iospstl_train.methods.augment import (
     draw_stream,
     take_frames,
 )
+from iospstl_train.methods.barlow_twins import barlow_twins_parts, make_projector, project_streams
 from iospstl_train.methods.drawn_masks import DrawnMasks
-from iospstl_train.models.batch_norm import normalize_batch
 from iospstl_train.ranges import NotNegative, Positive
-from iospstl_train.training.processes import gather_rows
 
 _DEGREE_SPAN = 3.0
 _DEGREE_EPS = 1e-3
@@ -123,7 +120,6 @@ class Opstl(nn.Module):
         self.layout = layout
         self.flip_order: Tensor
         self.register_buffer("flip_order", torch.from_numpy(layout.flip_order), persistent=False)
-        self._knows_presence = "present" in signature(encoder.forward).parameters
         self.drawn_masks = DrawnMasks(layout.n_joints)
 
     def forward(
@@ -184,7 +180,7 @@ class Opstl(nn.Module):
         )
         temporal = drop_frames(temporal, settings.masked_frames, draw.ranks.to(x.device))
         streams = ((anchor, None), (temporal, None), (spatial, draw.kept_joints.to(x.device)))
-        embedded = [self._embed(stream, kept, present) for stream, kept in streams]
+        embedded = [self.encoder(stream, kept, present) for stream, kept in streams]
         z_anchor, *others = project_streams(self.projector, embedded)
         parts: dict[str, Tensor] = {}
         n_off = settings.projector_width * max(settings.projector_width - 1, 1)
@@ -195,10 +191,6 @@ class Opstl(nn.Module):
             parts[f"offdiagonal_{name}"] = offdiagonal.detach() / n_off
         parts["loss"] = parts["loss_temporal"] + parts["loss_spatial"]
         return parts
-
-    def _embed(self, x: Tensor, kept_joints: Tensor | None, present: Tensor) -> Tensor:
-        known = {"present": present} if self._knows_presence else {}
-        return cast(Tensor, self.encoder(x, kept_joints, **known))
 
     def _draw_kept_joints(self, frequency: Tensor, generator: Generator) -> Tensor:
         """Draw the joints that stay in the graph, for the whole batch."""
@@ -215,59 +207,6 @@ class Opstl(nn.Module):
         keep[masked] = False
         self.drawn_masks.add((~keep).float())
         return keep.nonzero()[:, 0]
-
-
-def make_projector(n_in: int, width: int) -> nn.Sequential:
-    """Three linear layers without bias, with batch norm and ReLU between them."""
-    return nn.Sequential(
-        nn.Linear(n_in, width, bias=False),
-        nn.BatchNorm1d(width),
-        nn.ReLU(),
-        nn.Linear(width, width, bias=False),
-        nn.BatchNorm1d(width),
-        nn.ReLU(),
-        nn.Linear(width, width, bias=False),
-    )
-
-
-def project_streams(projector: nn.Sequential, embedded: Sequence[Tensor]) -> list[Tensor]:
-    """Return projections (n_global, d) of the streams' embeddings (n, c).
-
-    The streams share the products with the large matrices; each has the statistics of its own
-    rows in the batch norms, as if it passed alone, and the rows of all processes in the result.
-    """
-    together = torch.cat(list(embedded))
-    for layer in projector:
-        if isinstance(layer, nn.BatchNorm1d) and layer.training:
-            streams = (rows[:, :, None, None] for rows in together.chunk(len(embedded)))
-            together = torch.cat([normalize_batch(rows, layer) for rows in streams])[..., 0, 0]
-        else:
-            together = layer(together)
-    return [gather_rows(rows) for rows in together.chunk(len(embedded))]
-
-
-def barlow_twins_parts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums over the diagonal and off the diagonal of the cross-correlation.
-
-    Equations (2)-(4): sum_i (1 - C_ii)^2 and sum_{i != j} C_ij^2 for inputs (n, d), each feature
-    brought to mean 0 and variance 1 over the batch first. Of C, (d, d), only the diagonal is
-    made where d > n: the sum of all C_ij^2 = |X^T Y|^2 / n^2 is that of the products of
-    X X^T and Y Y^T, both (n, n), element by element.
-    """
-    dtype = torch.promote_types(first.dtype, torch.float32)
-    first, second = _standardize(first.to(dtype)), _standardize(second.to(dtype))
-    n, d = first.shape
-    diagonal = (first * second).sum(dim=0) / n
-    with torch.autocast(first.device.type, enabled=False):
-        if d > n:
-            total = ((first @ first.T) * (second @ second.T)).sum()
-        else:
-            total = (first.T @ second).square().sum()
-    return (1 - diagonal).square().sum(), total / n**2 - diagonal.square().sum()
-
-
-def _standardize(z: Tensor) -> Tensor:
-    return nn.functional.batch_norm(z, None, None, training=True, eps=1e-5)
 
 
 def frequency_degrees(frequency: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from iospstl_core.normalize import N_FRAMES
 from iospstl_core.skeleton import NTU_25
 from iospstl_train.config import load_config
 from iospstl_train.methods import mask_views
+from iospstl_train.methods.barlow_twins import barlow_twins_parts
 from iospstl_train.methods.mask_views import draw_masks, mask_pool
-from iospstl_train.methods.opstl import barlow_twins_parts
 from iospstl_train.training.batches import training_data
 from iospstl_train.training.model import make_model
 from iospstl_train.training.pretrain import PretrainData, load_encoder, pretrain

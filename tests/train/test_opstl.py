@@ -4,15 +4,14 @@ import torch
 
 from iospstl_core.skeleton import NTU_25
 from iospstl_train.methods.augment import AugmentSettings
+from iospstl_train.methods.barlow_twins import barlow_twins_parts, make_projector
 from iospstl_train.methods.opstl import (
     Opstl,
     OpstlSettings,
-    barlow_twins_parts,
     draw_joints,
     draw_ranks,
     drop_frames,
     frequency_degrees,
-    make_projector,
 )
 from iospstl_train.models.stgcn import EncoderSettings, StgcnEncoder
 from tests.reference import barlow_twins as reference
