@@ -36,7 +36,7 @@ from iospstl_train.config import Config, load_config  # noqa: E402
 from iospstl_train.methods import opstl  # noqa: E402
 from iospstl_train.models import stgcn, temporal  # noqa: E402
 from iospstl_train.training.memory import keep_freed_memory  # noqa: E402
-from iospstl_train.training.pretrain import make_model  # noqa: E402
+from iospstl_train.training.model import make_model  # noqa: E402
 from tests.reference import plain_pretraining as plain  # noqa: E402
 
 Row = dict[str, Any]

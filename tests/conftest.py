@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 # The robot's install has no torch: what tests the toolkit is not even collected there.
-collect_ignore_glob = (
-    [] if importlib.util.find_spec("torch") else ["train", "integration/test_cli*.py"]
-)
+COMMANDS = [f"integration/test_{name}*" for name in ("cli", "killed", "mask", "shared")]
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["train", *COMMANDS]
+
+
+@pytest.fixture
+def hears_interrupts() -> Iterator[None]:
+    """Let SIGINT be heard, also where the shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TypeAlias
 
 import numpy as np
@@ -26,8 +27,10 @@ def neighbor_accuracy(train: Labeled, test: Labeled) -> float:
     """
     n_neighbors = min(N_NEIGHBORS, len(train[0]))
     probe = KNeighborsClassifier(n_neighbors, weights="distance", metric="cosine")
-    probe.fit(*train)
-    return float(probe.score(*test))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes")  # of very small sets
+        probe.fit(*train)
+        return float(probe.score(*test))
 
 
 def effective_rank(features: FloatArray) -> float:

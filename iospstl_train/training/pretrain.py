@@ -14,7 +14,7 @@ from iospstl_core.errors import InputError
 from iospstl_core.files import read_json
 from iospstl_train.config import Config, config_from_dict
 from iospstl_train.models.encoder import Encoder
-from iospstl_train.training.batches import Batches, PretrainData
+from iospstl_train.training.batches import Batches, PretrainData, own_rows
 from iospstl_train.training.checkpoint import (
     VERSION,
     checkpoint_paths,
@@ -120,6 +120,7 @@ def pretrain(
         state = share_from_first(lambda: _start_or_resume(folder, described, resume))
         progress = _restore(folder, state, config, model, optimizer)
         if progress.epoch < config.training.epochs:
+            own_rows(min(config.training.batch_size, len(data.xyz)))  # or an error
             _tell_needs(folder, model, config, data, torch_device)
             batches = Batches(data, config.training, torch_device)
             stepper = _make_stepper(model, config, torch_device)

@@ -21,6 +21,12 @@ def data(root, dataset="synthetic"):
     return ("--dataset", dataset, "--root", root)
 
 
+def faults(lines):
+    """Leave out progress bars, and what a training says that it needs."""
+    told = ("%|", ": weights: ", ": time: about ", ": memory: about ")
+    return [line for line in lines if line and not any(words in line for words in told)]
+
+
 def fault(command, *arguments):
     """Run a command that must fail by a fault of the user, in one line; return the line."""
     status, out, lines = command(*arguments)

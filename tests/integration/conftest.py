@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from tests.integration.commands import METHODS, ONE_EPOCH, data
+from tests.integration.commands import METHODS, ONE_EPOCH, data, faults
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +28,7 @@ def command():
             except SystemExit as exit_:  # of argparse
                 status = exit_.code
         lines = [line.rpartition("\r")[2] for line in err.getvalue().split("\n")]
-        told = ("%|", ": weights: ", ": time: about ", ": memory: about ")
-        faults = [line for line in lines if line and not any(words in line for words in told)]
-        return status, out.getvalue(), faults
+        return status, out.getvalue(), faults(lines)
 
     return run
 

@@ -172,6 +172,7 @@ def test_info_of_a_run_that_has_just_begun(command, chain, tmp_path):
     assert "\nlast epoch: none yet\n" in out
 
 
+@pytest.mark.usefixtures("hears_interrupts")
 def test_interrupted_run_goes_on(command, root, tmp_path, monkeypatch):
     arguments = (
         *("pretrain", *data(root), "--occlusion", "random", "--out", tmp_path / "run"),

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from iospstl_train.training.checkpoint import checkpoint_paths
+from tests.integration import commands
 
 HERE = Path(__file__).parents[2]
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
@@ -44,7 +45,7 @@ def finish(process):
     """Return status, output and faults of a command; progress is left out of the faults."""
     out, err = process.communicate(timeout=TIMEOUT_S)
     lines = [line.rpartition("\r")[2] for line in err.split("\n")]
-    return process.returncode, out, [line for line in lines if line and "%|" not in line]
+    return process.returncode, out, commands.faults(lines)
 
 
 def wait_for(path, process):

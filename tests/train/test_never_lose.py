@@ -446,6 +446,7 @@ def test_a_file_system_without_locks_is_told_once(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.usefixtures("hears_interrupts")
 def test_a_signal_ends_the_run_after_its_step(data, finished, tmp_path, monkeypatch, number):
     folder, forward, calls = tmp_path / "run", stepper.Stepper.forward, []
 
