@@ -147,9 +147,9 @@ def test_a_process_that_is_killed_ends_the_others(command, root, tmp_path):
     while len(read_rows(out)) <= before:
         assert process.poll() is None, finish(process)
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     status, _, faults = finish(process)
-    assert status == 130, faults
+    assert status == 128 + signal.SIGTERM, faults
 
 
 def test_srun_starts_processes_too(command, root, tmp_path):
