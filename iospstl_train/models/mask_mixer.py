@@ -1,8 +1,7 @@
 """An encoder to which a hidden joint is a mask token: an all-MLP mixer over time.
 
-Mixing time and features in turn follows MLP-Mixer (Tolstikhin et al., 2021) and its use for
-human motion in siMLPe (Guo et al., 2023); tokens that stand for what is hidden follow masked
-autoencoders (He et al., 2022). The estimate beside the token is this project's own.
+Tokens that stand for what is hidden follow masked autoencoders (He et al., 2022). The estimate
+beside the token is this project's own.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from iospstl_core.normalize import N_FRAMES
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
+from iospstl_train.models.mixer_layer import MixerLayer
 from iospstl_train.ranges import Positive
 
 _SCALE = 4.0
@@ -43,27 +43,6 @@ class MixerSettings:
     width: Positive = 128
     n_layers: Positive = 3
     embedding: Positive = 256
-
-
-class MixerLayer(nn.Module):
-    """Every feature over all frames, then every frame over its features."""
-
-    def __init__(self, width: int, n_frames: int) -> None:
-        super().__init__()
-        self.frame_norm = nn.LayerNorm(width)
-        self.over_frames = _two_layers(n_frames)
-        self.feature_norm = nn.LayerNorm(width)
-        self.over_features = _two_layers(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x (n, t, width) mixed."""
-        x = x + self.over_frames(self.frame_norm(x).transpose(1, 2)).transpose(1, 2)
-        mixed: Tensor = x + self.over_features(self.feature_norm(x))
-        return mixed
-
-
-def _two_layers(size: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
 
 
 class MaskMixer(nn.Module):

@@ -1,8 +1,6 @@
 """The network of the restoring imputer: an all-MLP mixer over the frames of one person.
 
-Mixing frames and features in turn follows MLP-Mixer (Tolstikhin et al., 2021) and its use for
-human motion in siMLPe (Guo et al., 2023); what it predicts, and the way back to the observed
-values, are this project's own.
+What it predicts, and the way back to the observed values, are this project's own.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from iospstl_train.models.mixer_layer import MixerLayer
 from iospstl_train.ranges import AboveZero, Fraction, NotNegative, Positive, Share
 
 _SCALE = 4.0
@@ -76,28 +75,6 @@ class RestorerSettings:
     held_out: Fraction = 0.1
 
 
-class _Mix(nn.Module):
-    """One layer: every feature over all frames, then every frame over its features."""
-
-    def __init__(self, width: int, n_frames: int) -> None:
-        super().__init__()
-        self.frame_norm = nn.LayerNorm(width)
-        self.over_frames = nn.Sequential(
-            nn.Linear(n_frames, 2 * n_frames), nn.GELU(), nn.Linear(2 * n_frames, n_frames)
-        )
-        self.feature_norm = nn.LayerNorm(width)
-        self.over_features = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
-        for last in (self.over_frames[2], self.over_features[2]):
-            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:  # (n, t, d)
-        x = x + self.over_frames(self.frame_norm(x).transpose(1, 2)).transpose(1, 2)
-        x = x + self.over_features(self.feature_norm(x))
-        return x
-
-
 class Restorer(nn.Module):
     """Complete one person's windows and say how far off each joint will be.
 
@@ -123,7 +100,8 @@ class Restorer(nn.Module):
         kernel = torch.exp(-((frames / _SMOOTH_FRAMES) ** 2) / 2)
         self.register_buffer("kernel", kernel / kernel.sum())
         self.enter = nn.Linear(n_joints * _N_FEATURES + 6, width)
-        self.layers = nn.Sequential(*[_Mix(width, n_frames) for _ in range(settings.n_layers)])
+        layers = (_idle_layer(width, n_frames) for _ in range(settings.n_layers))
+        self.layers = nn.Sequential(*layers)
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, n_joints * _N_OUTPUTS)
         nn.init.zeros_(self.leave.weight)
@@ -182,6 +160,14 @@ class Restorer(nn.Module):
         body = torch.cat([step, path - path.mean(dim=1, keepdim=True)], dim=-1)
         entered: Tensor = self.enter(torch.cat([joints.flatten(2), body], dim=-1))
         return entered
+
+
+def _idle_layer(width: int, n_frames: int) -> MixerLayer:
+    """Return a layer that passes on what it gets until it is trained, but for its biases."""
+    layer = MixerLayer(width, n_frames)
+    for last in (layer.over_frames[2], layer.over_features[2]):
+        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+    return layer
 
 
 class _Between:
