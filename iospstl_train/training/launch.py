@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+from iospstl_train.training.stopping import SIGNALS
+
 _POLL_S = 0.1
 _GRACE_S = 30.0
 """After the first process has failed, the others have this long to end by themselves."""
@@ -74,8 +76,7 @@ def run_processes(words: Sequence[str], n: int) -> int:
             if child.poll() is None:
                 child.send_signal(number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT, *_user_signals())
-    before = {number: signal.signal(number, pass_on) for number in numbers}
+    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
     try:
         return _wait(children)
     finally:
@@ -84,10 +85,6 @@ def run_processes(words: Sequence[str], n: int) -> int:
         for child in children:
             child.kill()
             child.wait()
-
-
-def _user_signals() -> tuple[signal.Signals, ...]:
-    return (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 
 
 def _environments(n: int) -> list[dict[str, str]]:
