@@ -23,9 +23,7 @@ from iospstl_train.imputing import open_imputed
 from iospstl_train.pipeline import run_pipeline
 from iospstl_train.pipeline_options import PipelineOptions
 from iospstl_train.training.batches import training_data
-from iospstl_train.training.estimate import estimate_run
-from iospstl_train.training.model import make_model
-from iospstl_train.training.pretrain import find_device, load_encoder, pretrain
+from iospstl_train.training.pretrain import estimate_pretraining, load_encoder, pretrain
 from iospstl_train.training.processes import share_from_first
 
 
@@ -78,16 +76,14 @@ def run_pretrain(options: argparse.Namespace) -> list[str]:
         windows = completed_windows(windows, provenance, options.imputed)
         provenance["imputed"] = str(options.imputed)
     stage = options.imputed.name if options.imputed else options.occlusion or "clean"
+    n_train = int(windows.is_train.sum())
     if options.dry_run:
-        device = find_device(options.device)
-        model = make_model(config).to(device)
-        shape = (int(windows.is_train.sum()), *windows.xyz.shape[1:])
-        return estimate_run(model, config, shape, device).lines()
+        shape = (n_train, *windows.xyz.shape[1:])
+        return estimate_pretraining(config, shape, options.device).lines()
     folder = options.out or Path("runs") / f"{options.dataset}-{stage}"
-    train = windows.is_train
     data = training_data(windows, occluded)
     pretrain(data, config, folder, options.seed, options.device, options.resume, provenance)
-    return [f"{folder}: trained on {train.sum()} sequences"]
+    return [f"{folder}: trained on {n_train} sequences"]
 
 
 def run_evaluate(options: argparse.Namespace) -> list[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from iospstl_core.streams import to_network
 from iospstl_train.config import TrainingSettings
 from iospstl_train.data.windows import WindowSet
 from iospstl_train.methods.mask_views import mask_pool
+from iospstl_train.training.memory import free_memory
 from iospstl_train.training.processes import n_processes, process_index
 
 FloatArray = NDArray[np.float32]
@@ -51,9 +50,11 @@ class PretrainData:
     hidden: NDArray[np.bool_] | None = None
     label: NDArray[np.int64] | None = None
 
-    def mask_pool(self) -> Tensor | None:
+    def mask_pool(self) -> Tensor:
         """Return what single persons have hidden, (n_masks, n_frames, n_joints)."""
-        return None if self.hidden is None else mask_pool(torch.from_numpy(self.hidden))
+        if self.hidden is None:
+            raise ValueError("hidden: expected the masks of the training windows, got None")
+        return mask_pool(torch.from_numpy(self.hidden))
 
 
 def training_data(windows: WindowSet, occluded: WindowSet) -> PretrainData:
@@ -195,20 +196,8 @@ def own_rows(batch_size: int) -> slice:
 
 def fits(xyz: FloatArray, device: torch.device) -> bool:
     """Return whether windows should be resident: half of the free memory is enough for them."""
-    if device.type == "cuda":
-        return xyz.nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]
-    if isinstance(xyz, np.memmap):
+    if device.type == "cpu" and isinstance(xyz, np.memmap):
         return False
-    return xyz.nbytes * n_processes() <= _SHARE * _free_bytes()
-
-
-def _free_bytes() -> float:
-    """Return how much memory of this machine can be had; no limit where nothing tells."""
-    path = Path("/proc/meminfo")
-    if path.is_file():
-        for line in path.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * float(line.split()[1])
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return float("inf")
+    n_copies = 1 if device.type == "cuda" else n_processes()
+    free = free_memory(device)
+    return free is None or xyz.nbytes * n_copies <= _SHARE * free

@@ -15,9 +15,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from iospstl_core.errors import InputError
 from iospstl_train.config import Config
 from iospstl_train.training.batches import Batch, own_rows
+from iospstl_train.training.memory import free_memory
 from iospstl_train.training.model import PretrainModel
 from iospstl_train.training.processes import n_processes
-from iospstl_train.training.stepper import Stepper
+from iospstl_train.training.stepper import Stepper, make_optimizer
 
 _ADAM_COPIES = 4
 """Of every weight: itself, its gradient, and the two moments of Adam."""
@@ -25,9 +26,9 @@ _CHECKPOINT_COPIES = 3
 """The gradient is not saved."""
 _FLOAT_BYTES = 4
 _STEPS = 3
-_SMALL_BATCHES = (8, 4)
-"""Parts of a batch that are tried on the CPU, where time and memory grow in proportion."""
-_MEMINFO = Path("/proc/meminfo")
+_SMALL_BATCHES = ((8, 2), (4, 4))
+"""Parts of a batch that are tried on the CPU, where time and memory grow in proportion, and how
+many samples they have at least."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +121,6 @@ def check_disk(folder: Path, estimate: Estimate, n_checkpoints: int) -> None:
         )
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that a device has left; None where that is not known."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if device.type != "cpu" or not _MEMINFO.is_file():
-        return None
-    for line in _MEMINFO.read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return int(value.split()[0]) * 1024
-    return None
-
-
 def _measure(
     model: PretrainModel,
     config: Config,
@@ -145,8 +133,8 @@ def _measure(
     stepper = Stepper(model, config.training.precision, device)
     sizes = [n]
     if device.type == "cpu":
-        sizes = sorted({max(n // part, 2) for part in _SMALL_BATCHES})
-    tried = [_try_step(stepper, _noise(size, shape, device)) for size in sizes]
+        sizes = [max(n // part, least) for part, least in _SMALL_BATCHES]
+    tried = [_try_step(stepper, config, _noise(size, shape, device)) for size in sizes]
     model.load_state_dict(before)
     model.zero_grad(set_to_none=True)
     model.drawn_masks.take()
@@ -171,10 +159,10 @@ def _noise(n: int, shape: tuple[int, ...], device: torch.device) -> Batch:
     return Batch(x.to(device), present, frac, own_rows(n_all))
 
 
-def _try_step(stepper: Stepper, batch: Batch) -> tuple[float, int]:
+def _try_step(stepper: Stepper, config: Config, batch: Batch) -> tuple[float, int]:
     """Return the shortest time of a few steps, and the bytes that one keeps for its gradients."""
     generator = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(stepper.parameters(), lr=0.0)
+    optimizer = make_optimizer(stepper, config.training, batch.x.device)
     stepper.train()
     seconds: list[float] = []
     kept: dict[int, int] = {}

@@ -21,7 +21,7 @@ from iospstl_train.training.checkpoint import (
     read_checkpoint,
     restore_state,
 )
-from iospstl_train.training.estimate import check_disk, estimate_run
+from iospstl_train.training.estimate import Estimate, check_disk, estimate_run
 from iospstl_train.training.join import find_device, share_gradients
 from iospstl_train.training.loop import Loop, Training, learning_rate
 from iospstl_train.training.memory import keep_freed_memory
@@ -52,6 +52,7 @@ __all__ = [
     "RUN_FILE",
     "PretrainData",
     "command_line",
+    "estimate_pretraining",
     "find_device",
     "learning_rate",
     "load_encoder",
@@ -107,13 +108,10 @@ def pretrain(
             f"{folder}: expected batches of 2 training sequences at least, got {len(data.xyz)} "
             f"sequences and training.batch_size={config.training.batch_size}"
         )
-    if config.training.encoder == "mask-mixer" and data.hidden is None:
-        raise ValueError("hidden: expected the masks of the training windows, got None")
-    torch_device = find_device(device)
-    if torch_device.type == "cpu":
-        keep_freed_memory()
+    torch_device = _take_device(device)
     torch.manual_seed(seed)
-    model = make_model(config, data.mask_pool()).to(torch_device)
+    needs_masks = config.training.encoder == "mask-mixer"
+    model = make_model(config, data.mask_pool() if needs_masks else None).to(torch_device)
     optimizer = make_optimizer(model, config.training, torch_device)
     described = describe_run(config, seed, provenance or {})
     with claimed(folder), stop_requests() as request:
@@ -130,6 +128,29 @@ def pretrain(
             Loop(training, progress, request).run()
     encoder: Encoder = model.encoder.eval()  # type: ignore[assignment]
     return encoder
+
+
+def estimate_pretraining(config: Config, shape: tuple[int, ...], device: str) -> Estimate:
+    """Return what `pretrain` would need for training windows of a shape, which need not be there.
+
+    Parameters
+    ----------
+    config : Config
+    shape : tuple of int
+        (n, n_frames, n_persons, n_joints, 3).
+    device : str
+        A torch device.
+    """
+    torch_device = _take_device(device)
+    return estimate_run(make_model(config).to(torch_device), config, shape, torch_device)
+
+
+def _take_device(name: str) -> torch.device:
+    """Return a device by name, the memory of this process made ready for it."""
+    device = find_device(name)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
 
 
 def _start_or_resume(

@@ -76,7 +76,7 @@ def test_large_and_mapped_windows_are_streamed(data, tmp_path, monkeypatch):
     mapped = np.memmap(tmp_path / "xyz", np.float32, "w+", shape=data.xyz.shape)
     mapped[:] = data.xyz
     assert not make(PretrainData(mapped, data.hidden_frac)).is_resident
-    monkeypatch.setattr(module, "_free_bytes", lambda: 1.5 * data.xyz.nbytes)
+    monkeypatch.setattr(module, "free_memory", lambda _: 1.5 * data.xyz.nbytes)
     assert not make(data).is_resident
     assert make(data, "resident").is_resident
 

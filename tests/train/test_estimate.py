@@ -5,7 +5,7 @@ import torch
 
 from iospstl_core.errors import InputError
 from iospstl_train.training import estimate as module
-from iospstl_train.training.estimate import Estimate, check_disk, estimate_run, free_memory
+from iospstl_train.training.estimate import Estimate, check_disk, estimate_run
 from iospstl_train.training.model import make_model
 from iospstl_train.training.stepper import Stepper
 from tests.train.tiny_training import tiny_config
@@ -37,7 +37,7 @@ def test_estimate_leaves_the_model_as_it_was():
 
 
 def test_line_through_two_small_steps_meets_the_whole_batch(monkeypatch):
-    def take(_, batch):
+    def take(_, config, batch):
         return 0.5 + 0.1 * len(batch.x), 1000 + 7 * len(batch.x)
 
     monkeypatch.setattr(module, "_try_step", take)
@@ -45,10 +45,25 @@ def test_line_through_two_small_steps_meets_the_whole_batch(monkeypatch):
     assert found == (pytest.approx(0.5 + 0.1 * 64), 1000 + 7 * 64)
 
 
+@pytest.mark.parametrize("n", [2, 8, 32])
+def test_batches_of_any_size_are_measured_on_two(monkeypatch, n):
+    """The smallest ones too: a line needs two points."""
+    tried = []
+
+    def take(_, config, batch):
+        tried.append(len(batch.x))
+        return float(len(batch.x)), 1
+
+    monkeypatch.setattr(module, "_try_step", take)
+    seconds, _ = module._measure(make_model(tiny_config()), tiny_config(), n, SHAPE, CPU)
+    assert len(set(tried)) == 2
+    assert seconds == pytest.approx(max(n, tried[-1]))
+
+
 def test_memory_kept_grows_with_the_batch():
     config = tiny_config()
     stepper = Stepper(make_model(config), "fp32", CPU)
-    kept = [module._try_step(stepper, module._noise(n, SHAPE, CPU))[1] for n in (4, 8, 12)]
+    kept = [module._try_step(stepper, config, module._noise(n, SHAPE, CPU))[1] for n in (4, 8, 12)]
     assert kept[2] - kept[1] == pytest.approx(kept[1] - kept[0], rel=0.05)
     assert kept[0] > 4 * 3 * 50 * 25 * 4  # at least what went in
 
@@ -79,14 +94,3 @@ def test_full_disk_is_found_before_the_start(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"run: expected 108 kB of free disk .* make room, or"):
         check_disk(tmp_path / "run", ESTIMATE, n_checkpoints=2)
     check_disk(tmp_path / "run", ESTIMATE, n_checkpoints=1)
-
-
-@pytest.mark.skipif(not module._MEMINFO.is_file(), reason="no /proc/meminfo here")
-def test_free_memory_of_this_machine():
-    assert 1e8 < free_memory(CPU) < 1e13
-
-
-def test_free_memory_is_unknown_elsewhere(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "_MEMINFO", tmp_path / "none")
-    assert free_memory(CPU) is None
-    assert free_memory(torch.device("meta")) is None
