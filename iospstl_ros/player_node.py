@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -22,6 +23,7 @@ from iospstl_ros.clips import Take
 
 _DEPTH = 100
 _MATCH_S = 0.5
+_DELIVER = Duration(seconds=2)
 
 
 class Player(Node):  # type: ignore[misc]
@@ -90,7 +92,10 @@ class Player(Node):  # type: ignore[misc]
             self._executor.spin_once(timeout_sec=left)
 
     def close(self) -> None:
-        """Release executor and node."""
+        """Release executor and node, once what was published has arrived."""
+        for publisher in self._added:
+            with suppress(RuntimeError):  # not every middleware can tell
+                publisher.wait_for_all_acked(_DELIVER)
         self._executor.shutdown()
         self.destroy_node()
 

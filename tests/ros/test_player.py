@@ -26,6 +26,7 @@ from iospstl_ros.adapters.pointcloud import read_skeletons, write_skeletons
 from iospstl_ros.bag_messages import message_classes
 from iospstl_ros.bag_player import BagChoice, Restamper, choose_connections, headers_in
 from iospstl_ros.bags import new_bag, open_bag, standard_types
+from iospstl_ros.player_node import running
 from tests.ros.recordings import BLOCK_ROS
 from tests.ros.test_bags import LATCHED
 from tests.ros.tiny import FPS, raised_hand
@@ -120,11 +121,27 @@ def test_a_bag_is_published_byte_for_byte_with_its_timing(processes, listener, r
     player = processes.start("player", "--bag", recording, "--wait")
     assert listener.spin_until(lambda: player.poll() is not None)
     assert player.returncode == 0, player.log.read_text()
-    for topic in ("/camera/people", "/camera/markers"):
+    topics = ("/camera/people", "/camera/markers")
+    listener.spin_until(lambda: all(len(listener.heard[topic]) == 12 for topic in topics))
+    for topic in topics:
         for heard, raw in zip(listener.heard[topic], read_raw(recording, topic), strict=True):
             assert heard[: len(raw)] == raw
             assert not any(heard[len(raw) :])  # DDS fills up to four bytes
     assert listener.times[-1] - listener.times[0] == pytest.approx(11 * 0.05, abs=0.2)
+
+
+def test_it_ends_once_everything_has_arrived(ros):
+    asked = []
+
+    class Silent:
+        def wait_for_all_acked(self, timeout):
+            asked.append(timeout)
+            raise RuntimeError("this middleware cannot tell")
+
+    with running() as player:
+        player.add_publisher(String, "/about")
+        player._added.append(Silent())
+    assert len(asked) == 1
 
 
 @pytest.mark.dds
