@@ -1,6 +1,8 @@
-"""The two error classes of the project; both are also ``ValueError``."""
+"""The two error classes of the project, both also ``ValueError``, and how commands end."""
 
 from __future__ import annotations
+
+EXIT_OK, EXIT_FAILED, EXIT_USER_FAULT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 class InputError(ValueError):

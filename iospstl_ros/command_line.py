@@ -17,12 +17,11 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
 
-from iospstl_core.errors import InputError
+from iospstl_core.errors import EXIT_OK, EXIT_USER_FAULT, InputError
 from iospstl_ros.adapters import MAKERS
 from iospstl_ros.parameter_list import list_adapters, list_parameters
 
 _SPIN_TIMEOUT_S = 0.5
-EXIT_OK, EXIT_FAILED, EXIT_USER_FAULT = 0, 1, 2
 
 
 def run_recognizer(node_class: Callable[..., Any], arguments: Sequence[str]) -> int:

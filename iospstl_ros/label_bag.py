@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iospstl_core.errors import InputError
+from iospstl_core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_FAULT, InputError
 from iospstl_ros.adapters import MAKERS
 from iospstl_ros.adapters.adapter import Adapter
 from iospstl_ros.bag_outputs import BagOutputs, output_topics
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
 PROGRAM = "iospstl-train label-bag"
-EXIT_OK, EXIT_USER_FAULT, EXIT_INTERRUPTED = 0, 2, 130
 
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 

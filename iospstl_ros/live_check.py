@@ -20,9 +20,9 @@ from rclpy.node import Node
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker, MarkerArray
 
-from iospstl_core.errors import InputError
+from iospstl_core.errors import EXIT_FAILED, EXIT_OK, InputError
 from iospstl_core.files import read_json, write_json
-from iospstl_ros.command_line import EXIT_FAILED, EXIT_OK, run_until_signal
+from iospstl_ros.command_line import run_until_signal
 from iospstl_ros.outputs import marker_id
 
 REQUIRED_SHARE = 0.95

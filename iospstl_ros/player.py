@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from iospstl_core.errors import InputError
+from iospstl_core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_FAULT, InputError
 from iospstl_core.skeleton import NTU_25, SkeletonLayout, joint_indices
 from iospstl_core.store import find_occlusion, open_store
 from iospstl_ros.adapters.pointcloud import write_skeletons
@@ -79,11 +79,11 @@ def _run_without_ros(words: Sequence[str]) -> int:
         write_bag(options)
     except (InputError, OSError) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
-        return 2
+        return EXIT_USER_FAULT
     except KeyboardInterrupt:
         sys.stderr.write(f"{PROGRAM}: interrupted; nothing was written\n")
-        return 130
-    return 0
+        return EXIT_INTERRUPTED
+    return EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:

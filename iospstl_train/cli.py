@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from iospstl_core.errors import InputError
+from iospstl_core.errors import EXIT_INTERRUPTED, EXIT_USER_FAULT, InputError
 from iospstl_train.cli_data import add_occlude, add_prepare
 from iospstl_train.cli_options import Commands, add_command, say
 from iospstl_train.cli_robot import add_classes, add_export
@@ -17,9 +17,6 @@ from iospstl_train.cli_table import add_table
 from iospstl_train.cli_train import add_evaluate, add_impute, add_pipeline, add_pretrain
 from iospstl_train.training.launch import launched_index, n_launched, run_processes
 from iospstl_train.training.stopping import Interrupted, interruptible
-
-USER_FAULT = 2
-INTERRUPTED = 130
 
 LABEL_BAG = "label-bag"
 
@@ -40,19 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(words)
     except InputError as error:
         _tell(str(error))
-        return USER_FAULT
+        return EXIT_USER_FAULT
     except OSError as error:  # a folder that cannot be written, a full disk
         _tell(str(error))
-        return USER_FAULT
+        return EXIT_USER_FAULT
     except ModuleNotFoundError as error:
         _tell(
             f"needs the package '{error.name}'; install the toolkit with: "
             "pip install 'iospstl_ros[train]'"
         )
-        return USER_FAULT
+        return EXIT_USER_FAULT
     except KeyboardInterrupt:
         _tell("interrupted; start it again to go on")
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
 
 
 def _tell(text: str) -> None:
@@ -98,7 +95,7 @@ def _together(options: argparse.Namespace) -> Iterator[None]:
         return
     if not hasattr(options, "processes"):
         if launched_index() > 0:
-            raise SystemExit(USER_FAULT)
+            raise SystemExit(EXIT_USER_FAULT)
         raise InputError("this command runs in one process; start it without torchrun or srun")
     from iospstl_train.training.join import joined
 

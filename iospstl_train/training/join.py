@@ -17,12 +17,10 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from iospstl_core.errors import InputError
+from iospstl_core.errors import EXIT_FAILED, EXIT_USER_FAULT, InputError
 from iospstl_train.training.launch import layout, local_index, n_launched
 from iospstl_train.training.processes import control_group, n_processes, process_index
 from iospstl_train.training.stopping import Interrupted
-
-_USER_FAULT = 2
 
 _fabric: list[Any] = []
 """The Fabric of this process while it is joined with others."""
@@ -58,7 +56,7 @@ def joined(device: str) -> Iterator[None]:
         fabric = _join(device)
     except InputError:
         if local_index() > 0:  # the others of a machine would say the same
-            raise SystemExit(_USER_FAULT) from None
+            raise SystemExit(EXIT_USER_FAULT) from None
         raise
     _fabric.append(fabric)
     try:
@@ -85,7 +83,7 @@ def _one_of_all(error: BaseException) -> BaseException:
         return error
     if isinstance(error, Interrupted):
         return SystemExit(error.status)
-    return SystemExit(_USER_FAULT if isinstance(error, InputError | OSError) else 1)
+    return SystemExit(EXIT_USER_FAULT if isinstance(error, InputError | OSError) else EXIT_FAILED)
 
 
 def _is_about_others(error: RuntimeError) -> bool:
