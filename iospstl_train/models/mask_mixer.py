@@ -37,12 +37,16 @@ class MixerSettings:
     n_layers : int
         Pairs of mixing over frames and over features.
     embedding : int
-        Size of the embedding.
+        Size of the embedding: means over the frames, then as many maxima.
     """
 
     width: Positive = 128
     n_layers: Positive = 3
-    embedding: Positive = 256
+    embedding: Positive = 512
+
+    def __post_init__(self) -> None:
+        if self.embedding % 2:
+            raise ValueError(f"embedding: expected an even number, got {self.embedding}")
 
 
 class MaskMixer(nn.Module):
@@ -79,7 +83,7 @@ class MaskMixer(nn.Module):
             *(MixerLayer(settings.width, N_FRAMES) for _ in range(settings.n_layers))
         )
         self.norm = nn.LayerNorm(settings.width)
-        self.leave = nn.Linear(settings.width, settings.embedding)
+        self.leave = nn.Linear(settings.width, settings.embedding // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings (n, embedding), the mean over the persons that are there.
@@ -93,7 +97,7 @@ class MaskMixer(nn.Module):
         persons = x.permute(0, 4, 2, 3, 1).reshape(n * m, t, v, c)
         is_there = (persons != 0).flatten(1).any(dim=1)
         if self.training:
-            features = x.new_zeros(n * m, self.leave.out_features)
+            features = x.new_zeros(n * m, 2 * self.leave.out_features)
             features[is_there] = self._embed_persons(persons[is_there])
         else:
             features = self._embed_persons(persons)
@@ -102,10 +106,10 @@ class MaskMixer(nn.Module):
         return total / weight.sum(dim=1).clamp(min=1)
 
     def _embed_persons(self, xyz: Tensor) -> Tensor:
-        """Mean over frames (n, embedding) of persons (n, t, v, 3)."""
+        """Mean and maximum over frames, (n, embedding), of persons (n, t, v, 3)."""
         entered = self.enter(self._describe_cells(xyz).flatten(2))
-        mixed = self.leave(self.norm(self.layers(entered)))
-        return nn.functional.gelu(mixed).mean(dim=1)
+        mixed = nn.functional.gelu(self.leave(self.norm(self.layers(entered))))
+        return torch.cat([mixed.mean(dim=1), mixed.amax(dim=1)], dim=1)
 
     def _describe_cells(self, xyz: Tensor) -> Tensor:
         """Return position or its estimate, observed, and nearness of observations, (n, t, v, 5).

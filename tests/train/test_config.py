@@ -78,6 +78,7 @@ def test_file_may_be_empty(tmp_path):
             "encoder.strides=[1,1]",
             "encoder.strides: expected one for each of the 10 widths, got 2",
         ),
+        ("mixer.embedding=7", "mixer.embedding: expected an even number, got 7$"),
         ("encoder.temporal_kernel=4", "encoder.temporal_kernel: expected an odd number, got 4$"),
         ("opstl.masked_joints=25", "opstl.masked_joints: expected fewer than the 25 joints"),
         ("opstl.masked_frames=25", "opstl.masked_frames: expected less than half of the 50"),

@@ -12,7 +12,7 @@ from iospstl_train.training.embed import embed
 from iospstl_train.training.model import make_model
 from iospstl_train.training.onnx_file import to_onnx
 
-TINY = MixerSettings(width=12, n_layers=2, embedding=7)
+TINY = MixerSettings(width=12, n_layers=2, embedding=8)
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def test_absent_person_changes_nothing(encoder):
 
 def test_window_with_nobody_embeds(encoder):
     x = torch.zeros(2, 3, N_FRAMES, 25, 2)
-    assert torch.equal(encoder(x), torch.zeros(2, 7))
-    assert torch.equal(encoder.train()(x), torch.zeros(2, 7))
+    assert torch.equal(encoder(x), torch.zeros(2, 8))
+    assert torch.equal(encoder.train()(x), torch.zeros(2, 8))
 
 
 @pytest.mark.parametrize("exported", [1, 2])
@@ -99,6 +99,11 @@ def test_onnx_says_what_torch_says(encoder, exported, persons, tmp_path):
     x = x[..., :persons]
     expected = encoder(x).detach().numpy()
     np.testing.assert_allclose(model.run_windows(x.numpy())[0], expected, atol=1e-5)
+
+
+def test_the_second_half_are_maxima_of_what_the_first_half_averages(encoder):
+    mean, largest = encoder(draw_windows()[0]).chunk(2, dim=1)
+    assert (largest > mean).all()
 
 
 def test_gradients_reach_everything(encoder):
