@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,13 @@ from tqdm import tqdm
 from iospstl_core.bundle import RESTORER
 from iospstl_core.errors import InputError
 from iospstl_core.files import new_file, read_json, write_json
-from iospstl_core.imputation.bank import nan_mean
 from iospstl_core.imputation.restore import (
     METADATA_KEY,
     RestorerFacts,
     network_inputs,
-    own_windows,
 )
-from iospstl_core.skeleton import NTU_25
 from iospstl_train.data.windows import WindowSet
-from iospstl_train.methods.hide_again import Views, adapt_masks, draw_views
+from iospstl_train.methods.hide_again import adapt_masks, draw_views
 from iospstl_train.models.restorer import Restorer, RestorerSettings
 from iospstl_train.training.checkpoint import (
     checkpoint_paths,
@@ -39,6 +36,8 @@ from iospstl_train.training.checkpoint import (
 from iospstl_train.training.failures import find_bad
 from iospstl_train.training.join import find_device
 from iospstl_train.training.onnx_file import to_onnx
+from iospstl_train.training.restorer_data import RestorerData, hold_out, training_persons
+from iospstl_train.training.restorer_error import calibrate, restoring_loss
 from iospstl_train.training.run_folder import (
     clean_folder,
     command_line,
@@ -50,7 +49,6 @@ from iospstl_train.training.stopping import Interrupted, StopRequest, stop_reque
 FloatArray = NDArray[np.float32]
 
 OUTPUTS = ["xyz", "error_m"]
-COVERAGE_FACTORS = (0.5, 1.0, 2.0, 3.0)
 
 _CHECKPOINT = "restorer.pt"
 _RUN_FILE = "restorer.json"
@@ -58,24 +56,6 @@ _CHECKPOINT_STEPS = 250
 _KEEP = 2
 _WARMUP_STEPS = 100
 _MAX_GRADIENT = 1.0
-_ERROR_WEIGHT = 0.3
-_UNIT_PER_M = 10.0
-"""Positions are learned in decimetres, so that both terms of the loss are of one size."""
-_CALIBRATION_ROUNDS = 8
-_MIN_CALIBRATION_CELLS = 100
-_BATCH = 64
-_MIN_HELD_OUT = 4
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Persons of the training windows, in the joints that the recordings have."""
-
-    joints: tuple[str, ...]
-    rest_m: Tensor  # (v, 3)
-    flip_order: Tensor  # (v,)
-    xyz: Tensor  # (n, t, v, 3), 0 where not observed
-    observed: Tensor  # (n, t, v)
 
 
 def train_restorer(
@@ -140,15 +120,15 @@ def _train(
 ) -> None:
     """Train, calibrate and export in a folder that is this training's."""
     seed = described["seed"]
-    data = _training_persons(windows, folder)
+    data = training_persons(windows, folder)
     settings = adapt_masks(settings, data.observed)
     torch.manual_seed(seed)
     model = Restorer(windows.xyz.shape[1], data.rest_m, settings).to(device)
-    train, held_out = _hold_out(len(data.xyz), settings.held_out, seed)
+    train, held_out = hold_out(len(data.xyz), settings.held_out, seed)
     with stop_requests() as request:
         _fit(model, data, train, settings, folder, seed, request)
     model.eval().cpu()
-    error_mm, coverage = _calibrate(model, data, held_out, settings, seed)
+    error_mm, coverage = calibrate(model, data, held_out, settings, seed)
     write_json(folder / _RUN_FILE, {**described, "held_out_mm": error_mm, "coverage": coverage})
     _export(model, data, coverage, folder / RESTORER)
 
@@ -169,41 +149,9 @@ def _claim(folder: Path, described: Mapping[str, Any]) -> None:
             )
 
 
-def _training_persons(windows: WindowSet, folder: Path) -> _Data:
-    """Return everybody of whom a training window shows anything, alone and in their own frame."""
-    xyz = windows.xyz[windows.is_train]
-    seen = ~np.isnan(xyz[..., 0])
-    known = np.asarray(seen.any(axis=(0, 1, 2)))
-    indices = np.flatnonzero(known | known[NTU_25.flip_order]).tolist()
-    joints = [NTU_25.joints[index] for index in indices]
-    window, person = np.nonzero(seen.any(axis=(1, 3)))
-    if not len(window):
-        raise InputError(f"{folder}: expected training windows with observed joints, got none")
-    own = own_windows(xyz, window, person)[0][:, :, indices]
-    rest = nan_mean(own.reshape(-1, *own.shape[2:]))
-    flip = [joints.index(NTU_25.joints[NTU_25.flip_order[index]]) for index in indices]
-    rest = nan_mean(np.stack([rest, rest[flip] * np.array([-1, 1, 1], dtype=np.float32)]))
-    return _Data(
-        tuple(joints),
-        torch.from_numpy(rest),
-        torch.tensor(flip),
-        torch.from_numpy(np.nan_to_num(own)),
-        torch.from_numpy(~np.isnan(own[..., 0])),
-    )
-
-
-def _hold_out(n: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the rows that train and those that calibrate; very small sets share their rows."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    n_held_out = int(n * share)
-    if n_held_out < _MIN_HELD_OUT:
-        return order, order
-    return order[n_held_out:], order[:n_held_out]
-
-
 def _fit(
     model: Restorer,
-    data: _Data,
+    data: RestorerData,
     train: Tensor,
     settings: RestorerSettings,
     folder: Path,
@@ -226,7 +174,7 @@ def _fit(
         views = draw_views(data.xyz, data.observed, rows, data.flip_order, settings, generator)
         if not views.target.any():
             continue
-        loss, error_m = _loss(model, views)
+        loss, error_m = restoring_loss(model, views)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT)
@@ -291,68 +239,7 @@ def _learning_rate(step: int, settings: RestorerSettings) -> float:
     return settings.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
 
 
-def _loss(model: Restorer, views: Views) -> tuple[Tensor, Tensor]:
-    """Return the loss, and the mean error over the cells to find, in metres.
-
-    The distance itself is minimised, whose mean is what imputers are compared by. The expected
-    error is fitted as the mean of an exponential distribution of it, without pulling positions.
-    """
-    distance, expected = _errors(model, views)
-    unlikely = distance.detach() / expected + expected.log()
-    loss = _UNIT_PER_M * distance.mean() + _ERROR_WEIGHT * unlikely.mean()
-    return loss, distance.mean().detach()
-
-
-def _errors(model: Restorer, views: Views) -> tuple[Tensor, Tensor]:
-    """Return true and expected error of every cell to find, in metres, (n_cells,)."""
-    seen = torch.where(views.visible[..., None], views.xyz, math.nan).numpy()
-    device = model.rest_m.device
-    inputs = {
-        name: torch.from_numpy(value).to(device)
-        for name, value in network_inputs(seen, model.rest_m.cpu().numpy()).items()
-    }
-    target = views.target.to(device)
-    xyz, expected = model(**inputs)
-    distance = torch.linalg.vector_norm(xyz[target] - views.xyz.to(device)[target], dim=-1)
-    return distance, expected[target]
-
-
-@torch.inference_mode()
-def _calibrate(
-    model: Restorer, data: _Data, rows: Tensor, settings: RestorerSettings, seed: int
-) -> tuple[float, dict[str, float]]:
-    """Scale the expected error to the true one on held-out windows; return what it then covers.
-
-    The masks are those that the training set itself has, if it has enough of them.
-    """
-    own_masks = replace(settings, curtain_masks=0.0, plain_masks=0.0)
-    distance, expected = _held_out_errors(model, data, rows, own_masks, seed)
-    if data.observed.all() or len(distance) < _MIN_CALIBRATION_CELLS:
-        distance, expected = _held_out_errors(model, data, rows, settings, seed)
-    if not len(distance):
-        raise InputError("restorer: the training windows show too little to learn from")
-    model.error_factor.copy_(distance.mean() / expected.mean())
-    ratio = distance / (expected * model.error_factor)
-    coverage = {str(f): round(float((ratio <= f).float().mean()), 4) for f in COVERAGE_FACTORS}
-    return float(distance.mean()) * 1000, coverage
-
-
-def _held_out_errors(
-    model: Restorer, data: _Data, rows: Tensor, settings: RestorerSettings, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Return true and expected errors of what is hidden in views of some rows, (n_cells,)."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    pool = data.xyz, data.observed
-    batches = [
-        _errors(model, draw_views(*pool, part, data.flip_order, settings, generator))
-        for _ in range(_CALIBRATION_ROUNDS)
-        for part in torch.split(rows, _BATCH)
-    ]
-    distance, expected = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    return distance, expected
-
-
-def _export(model: Restorer, data: _Data, coverage: dict[str, float], path: Path) -> None:
+def _export(model: Restorer, data: RestorerData, coverage: dict[str, float], path: Path) -> None:
     """Write the network with all that the robot must know of it into one file."""
     example = data.xyz[:2].clone()
     example[~data.observed[:2]] = math.nan

@@ -18,7 +18,7 @@ from iospstl_core.session import OnnxModel
 from iospstl_core.skeleton import NTU_25
 from iospstl_train.methods.hide_again import draw_views
 from iospstl_train.models.restorer import RestorerSettings
-from iospstl_train.training import restore
+from iospstl_train.training import restore, restorer_data, restorer_error
 from iospstl_train.training.restore import RESTORER, train_restorer
 from tests.train.tiny_restorers import CPU, N_FRAMES, SETTINGS, impute, network_bytes, untrained
 
@@ -111,14 +111,14 @@ def test_other_training_in_the_folder_is_refused(windows, trained, changes, key)
 
 def test_a_loss_that_is_no_number_keeps_the_checkpoint_before(windows, tmp_path, monkeypatch):
     monkeypatch.setattr(restore, "_CHECKPOINT_STEPS", 3)
-    loss, calls = restore._loss, []
+    loss, calls = restorer_error.restoring_loss, []
 
     def spoil(model, views):
         calls.append(1)
         value, error_m = loss(model, views)
         return (value if len(calls) <= 3 else value * math.nan), error_m
 
-    monkeypatch.setattr(restore, "_loss", spoil)
+    monkeypatch.setattr(restore, "restoring_loss", spoil)
     with pytest.raises(InputError, match=r"the loss is nan in step 4; .*restorer.learning_rate"):
         train_restorer(windows, SETTINGS, tmp_path / "spoiled")
     state = torch.load(tmp_path / "spoiled" / "restorer.pt", weights_only=True)
@@ -131,25 +131,25 @@ def test_unknown_device_is_refused(windows, tmp_path):
 
 
 def persons_of(windows, tmp_path):
-    return restore._training_persons(windows, tmp_path)
+    return restorer_data.training_persons(windows, tmp_path)
 
 
 def test_expected_error_is_the_true_one_on_held_out_windows(windows, tmp_path):
     data = persons_of(windows, tmp_path)
-    train, held_out = restore._hold_out(len(data.xyz), 0.3, seed=1)
+    train, held_out = restorer_data.hold_out(len(data.xyz), 0.3, seed=1)
     assert sorted([*train.tolist(), *held_out.tolist()]) == list(range(len(data.xyz)))
     model, _ = untrained()
-    error_mm, coverage = restore._calibrate(model, data, held_out, SETTINGS, seed=1)
+    error_mm, coverage = restorer_error.calibrate(model, data, held_out, SETTINGS, seed=1)
     assert not data.observed.all()
     own_masks = replace(SETTINGS, curtain_masks=0.0, plain_masks=0.0)
     generator = torch.Generator().manual_seed(2)
     true, expected = [], []
     with torch.inference_mode():
-        for _ in range(restore._CALIBRATION_ROUNDS):
+        for _ in range(restorer_error._CALIBRATION_ROUNDS):
             views = draw_views(
                 *(data.xyz, data.observed, held_out, data.flip_order, own_masks, generator)
             )
-            distance, error_m = restore._errors(model, views)
+            distance, error_m = restorer_error.restoring_errors(model, views)
             true.append(distance)
             expected.append(error_m)
     true, expected = torch.cat(true), torch.cat(expected)
@@ -161,10 +161,10 @@ def test_expected_error_is_the_true_one_on_held_out_windows(windows, tmp_path):
 
 
 def test_very_small_sets_share_their_rows():
-    train, held_out = restore._hold_out(30, 0.1, seed=1)
+    train, held_out = restorer_data.hold_out(30, 0.1, seed=1)
     assert train.tolist() == held_out.tolist()
     assert sorted(train.tolist()) == list(range(30))
-    assert [len(rows) for rows in restore._hold_out(50, 0.1, seed=1)] == [45, 5]
+    assert [len(rows) for rows in restorer_data.hold_out(50, 0.1, seed=1)] == [45, 5]
 
 
 def test_learning_rate_warms_up_and_ends_near_0():
