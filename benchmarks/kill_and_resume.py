@@ -103,7 +103,9 @@ def start(root: Path, folder: Path) -> subprocess.Popen[bytes]:
     """Start a pre-training, or go on with it."""
     data = ["--dataset", "synthetic", "--root", str(root), "--occlusion", "realistic"]
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    return run(["pretrain", *data, "--out", str(folder), "--resume", *settings])
+    return run(
+        ["pretrain", "--preset", "small", *data, "--out", str(folder), "--resume", *settings]
+    )
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:

@@ -14,6 +14,10 @@ from iospstl_core.errors import InputError
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
+DEFAULT_PRESET = "mask-mixer"
+"""The best on recordings and the fastest of all that were measured: benchmarks/README.md."""
+
+
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, but not that there is none."""
 
@@ -42,9 +46,9 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add the settings: --preset, --config and --set."""
     parser.add_argument(
         "--preset",
-        default="small",
-        help="built-in settings: small, paper, or mask-mixer (small, with the encoder whose "
-        "hidden joints are mask tokens)",
+        default=DEFAULT_PRESET,
+        help="built-in settings: mask-mixer (an encoder whose hidden joints are mask tokens; "
+        "default), small (OPSTL with a small ST-GCN) or paper (OPSTL as published)",
     )
     parser.add_argument("--config", type=Path, help="YAML file with differences to the preset")
     add_set_option(parser)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from iospstl_core.errors import InputError
+from iospstl_train.cli_options import DEFAULT_PRESET
 from iospstl_train.config import load_config
 from iospstl_train.data.prepare import prepare
 from iospstl_train.data.store import find_store
@@ -46,7 +47,7 @@ def run_demo(out: Path) -> None:
         store,
         OCCLUSION,
         out,
-        load_config("small", overrides=SETTINGS),
+        load_config(DEFAULT_PRESET, overrides=SETTINGS),
         rows=ROWS,
         bundle_row="restore",
     )

@@ -6,6 +6,7 @@ RESTORER = (
     *("--set", "restorer.n_layers=1", "--set", "restorer.batch_size=8"),
 )
 TINY = (
+    *("--set", "training.encoder=st-gcn"),
     *("--set", "encoder.widths=[8,16]", "--set", "encoder.strides=[2,2]"),
     *("--set", "encoder.temporal_kernel=3", "--set", "opstl.projector_width=16"),
     *("--set", "training.batch_size=14", "--set", "linear.epochs=20", *RESTORER),

@@ -12,6 +12,7 @@ from tests.integration.killed import Commands, wait_for
 
 N_KILLS = 10
 SETTINGS = (
+    "training.encoder=st-gcn",
     *("encoder.widths=[8,16]", "encoder.strides=[2,2]", "encoder.temporal_kernel=3"),
     *("encoder.dropout=0.3", "opstl.projector_width=16", "training.batch_size=7"),
     *("training.epochs=30", "training.warmup_epochs=1"),

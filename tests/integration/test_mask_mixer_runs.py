@@ -14,7 +14,7 @@ from iospstl_train.models.mask_mixer import MaskMixer
 from iospstl_train.training.pretrain import load_encoder
 
 TINY = (
-    *("--preset", "mask-mixer", "--set", "mixer.width=12", "--set", "mixer.n_layers=1"),
+    *("--set", "mixer.width=12", "--set", "mixer.n_layers=1"),
     *("--set", "mixer.embedding=16", "--set", "opstl.projector_width=16"),
     *("--set", "training.epochs=1", "--set", "training.batch_size=14"),
     *("--set", "linear.epochs=20", "--set", "restorer.steps=60", "--set", "restorer.width=16"),

@@ -18,6 +18,7 @@ from tests.integration import commands
 HERE = Path(__file__).parents[2]
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
 SETTINGS = (
+    "training.encoder=st-gcn",
     *("encoder.widths=[8,16]", "encoder.strides=[2,2]", "encoder.temporal_kernel=3"),
     *("encoder.dropout=0", "opstl.projector_width=16", "training.batch_size=14"),
     *("training.epochs=4", "training.warmup_epochs=1", "linear.epochs=20"),
