@@ -6,7 +6,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from iospstl_core.errors import InputError
+from iospstl_train.cli_occlusion import (
+    add_kind_option,
+    add_source_options,
+    parse_severities,
+    source_of,
+)
 from iospstl_train.cli_options import (
     Commands,
     add_archive_options,
@@ -60,11 +65,18 @@ def add_occlude(commands: Commands) -> None:
         commands, "occlude", "Hide joints of a store; coordinates stay as they are."
     )
     add_data_options(parser, with_split=False)
-    parser.add_argument("--kind", choices=("realistic", "random"), default="realistic")
+    add_kind_option(parser)
     parser.add_argument("--name", help="name of the occlusion; the kind if left out")
-    parser.add_argument("--seed", type=int, default=0, help="of objects and places, or cells")
-    parser.add_argument("--fraction", type=float, default=0.1, help="random: share of the cells")
-    parser.add_argument("--meshes", type=Path, help="realistic: folder of OBJ, STL, PLY or GLB")
+    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
+    parser.add_argument(
+        "--severity",
+        *("--fraction",),
+        type=parse_severities,
+        metavar="S[,S...]",
+        help="how much is hidden, as the kind counts it; several make a series of occlusions, "
+        "called NAME-S",
+    )
+    add_source_options(parser)
     parser.add_argument("--workers", type=int, help="processes; all cores if left out")
     add_config_options(parser)
     parser.set_defaults(run=_run_occlude)
@@ -73,21 +85,23 @@ def add_occlude(commands: Commands) -> None:
 def _run_occlude(options: argparse.Namespace) -> None:
     from iospstl_train.config import load_config
     from iospstl_train.data.store import find_store
-    from iospstl_train.occlusion.occlude import occlude
+    from iospstl_train.occlusion.occlude import KINDS, occlude, series_name
+    from iospstl_train.occlusion.pictures import draw_masks
 
-    config = load_config(options.preset, options.config, options.set)
-    if not 0 <= options.fraction < 1:
-        raise InputError(f"--fraction: expected 0 <= fraction < 1, got {options.fraction}")
     store = find_store(options.dataset, options.root)
-    occlusion = occlude(
-        store,
-        options.name or options.kind,
-        options.kind,
-        options.seed,
-        config.realistic,
-        options.fraction,
-        options.meshes,
-        options.workers,
-    )
-    share = occlusion.manifest["hidden_frac"]
-    say([f"{store.folder / 'occlusion' / occlusion.name}: {share:.1%} of the cells are hidden"])
+    config = load_config(options.preset, options.config, options.set)
+    kind, name = KINDS[options.kind], options.name or options.kind
+    severities = options.severity or (None,)
+    settings = getattr(config, options.kind)
+    wanted = [settings if one is None else kind.with_severity(settings, one) for one in severities]
+    for severity, changed in zip(severities, wanted, strict=True):
+        called = name if len(severities) == 1 else series_name(name, severity)
+        source, workers = source_of(options), options.workers
+        occlusion = occlude(store, called, options.kind, options.seed, changed, source, workers)
+        folder = store.folder / "occlusion" / called
+        draw_masks(folder / "masks.png", store, occlusion)
+        if len(severities) == 1:
+            say((folder / "report.md").read_text(encoding="utf-8").splitlines())
+        say(occlusion.manifest["notes"])
+        share = occlusion.manifest["hidden_frac"]
+        say([f"{folder}: {share:.1%} of the cells are hidden; report.md, masks.png"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from iospstl_train.cli_occlusion import OCCLUSION_HELP, add_severity_option, add_source_options
 from iospstl_train.cli_options import (
     Commands,
     add_command,
@@ -97,7 +98,7 @@ def add_pipeline(commands: Commands) -> None:
         commands, "pipeline", "All steps: occlude to report, pictures and bundle."
     )
     add_data_options(parser)
-    parser.add_argument("--occlusion", default="realistic", help="realistic, random, or a name")
+    parser.add_argument("--occlusion", default="realistic", help=OCCLUSION_HELP)
     parser.add_argument("--out", type=Path, required=True, help="run folder; goes on if begun")
     parser.add_argument(
         "--rows",
@@ -108,8 +109,8 @@ def add_pipeline(commands: Commands) -> None:
     parser.add_argument(
         "--occlusion-seed", type=int, help="of an occlusion that is made (default: 0)"
     )
-    parser.add_argument("--fraction", type=float, help="random: share of the cells (default: 0.1)")
-    parser.add_argument("--meshes", type=Path, help="realistic: folder of OBJ, STL, PLY or GLB")
+    add_severity_option(parser)
+    add_source_options(parser)
     add_training_options(parser)
     add_config_options(parser)
     parser.set_defaults(run=_run_pipeline)

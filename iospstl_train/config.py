@@ -22,7 +22,12 @@ from iospstl_train.methods.opstl import OpstlSettings
 from iospstl_train.models.mask_mixer import MixerSettings
 from iospstl_train.models.restorer import RestorerSettings
 from iospstl_train.models.stgcn import EncoderSettings
-from iospstl_train.occlusion.realistic import RealisticSettings
+from iospstl_train.occlusion.cells import CellSettings
+from iospstl_train.occlusion.dropout import DropoutSettings
+from iospstl_train.occlusion.parts import PartSettings
+from iospstl_train.occlusion.placement import RealisticSettings
+from iospstl_train.occlusion.tabletop import TabletopSettings
+from iospstl_train.occlusion.time_block import TimeSettings
 from iospstl_train.ranges import AboveZero, Count, NotNegative, Positive
 
 
@@ -123,6 +128,11 @@ class Config:
     imputation: ImputationSettings = field(default_factory=ImputationSettings)
     restorer: RestorerSettings = field(default_factory=RestorerSettings)
     realistic: RealisticSettings = field(default_factory=RealisticSettings)
+    random: CellSettings = field(default_factory=CellSettings)
+    parts: PartSettings = field(default_factory=PartSettings)
+    time: TimeSettings = field(default_factory=TimeSettings)
+    tabletop: TabletopSettings = field(default_factory=TabletopSettings)
+    dropout: DropoutSettings = field(default_factory=DropoutSettings)
 
 
 def preset_names() -> list[str]:

@@ -114,10 +114,10 @@ def _find_occlusion(options: PipelineOptions) -> Occlusion:
             find_or_make_occlusion(
                 options.store,
                 options.occlusion,
-                options.config.realistic,
+                options.config,
                 options.occlusion_seed,
-                options.random_fraction,
-                options.meshes,
+                options.severity,
+                options.source,
             ).name
         )
     )

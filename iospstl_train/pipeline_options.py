@@ -13,7 +13,7 @@ from iospstl_core.files import read_json, sha256_of, write_json
 from iospstl_core.store import Occlusion, Store, find_occlusion
 from iospstl_train.config import Config, config_to_dict
 from iospstl_train.imputing import METHODS
-from iospstl_train.occlusion.occlude import KINDS
+from iospstl_train.occlusion.kinds import KINDS
 from iospstl_train.training.pretrain import find_device
 
 ROWS = ("clean", *METHODS)
@@ -27,7 +27,7 @@ class PipelineOptions:
     ----------
     store : Store
     occlusion : str
-        Name of an occlusion of the store; ``realistic`` and ``random`` are made if missing.
+        Name of an occlusion of the store; one that is called like a kind is made if missing.
     out : Path
         Run folder.
     config : Config
@@ -40,10 +40,10 @@ class PipelineOptions:
     seed : int
         Of training. Occlusion has its own.
     occlusion_seed : int, optional
-    random_fraction : float, optional
-        Share of cells of a random occlusion.
-    meshes : Path, optional
-        Folder of meshes for a realistic occlusion.
+    severity : float, optional
+        Of an occlusion that is made, as its kind counts it.
+    source : Path, optional
+        What such an occlusion draws from: a folder of meshes, a recording.
     device : str
     """
 
@@ -56,8 +56,8 @@ class PipelineOptions:
     bundle_row: str = "restore"
     seed: int = 1
     occlusion_seed: int | None = None
-    random_fraction: float | None = None
-    meshes: Path | None = None
+    severity: float | None = None
+    source: Path | None = None
     device: str = "cpu"
 
 

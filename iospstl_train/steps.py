@@ -14,6 +14,7 @@ import numpy as np
 from iospstl_core.errors import InputError
 from iospstl_core.files import write_json
 from iospstl_core.store import Store, find_occlusion
+from iospstl_train.cli_occlusion import source_of
 from iospstl_train.config import load_config
 from iospstl_train.data.store import find_store
 from iospstl_train.data.windows import WindowSet, load_windows
@@ -116,8 +117,8 @@ def run_pipeline_command(options: argparse.Namespace) -> list[str]:
             bundle_row=options.bundle_row,
             seed=options.seed,
             occlusion_seed=options.occlusion_seed,
-            random_fraction=options.fraction,
-            meshes=options.meshes,
+            severity=options.severity,
+            source=source_of(options),
             device=options.device,
         )
     )

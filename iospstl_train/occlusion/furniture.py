@@ -6,16 +6,24 @@ Every mesh is in metres, y up, stands on y = 0 and is centred in x and z.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from iospstl_core.errors import InputError
 
+if TYPE_CHECKING:
+    import trimesh
+    from embreex.rtcore_scene import EmbreeScene
+
 MESH_SUFFIXES = (".obj", ".stl", ".ply", ".glb")
+N_SIDES = 16
+"""Of a round pillar."""
 MIN_SIZE_M = 0.05
 MAX_SIZE_M = 10.0
 """A mesh whose largest side lies outside these two is taken to be in another unit."""
@@ -33,8 +41,60 @@ _BOX_FACES = np.array(
     ]
 )
 
+_NEXT = (np.arange(N_SIDES) + 1) % N_SIDES
+_FAN = np.stack([np.zeros(N_SIDES - 2), np.arange(1, N_SIDES - 1), np.arange(2, N_SIDES)], axis=1)
+_PRISM_FACES = np.concatenate(
+    [
+        np.stack([np.arange(N_SIDES), np.arange(N_SIDES) + N_SIDES, _NEXT], axis=1),
+        np.stack([_NEXT, np.arange(N_SIDES) + N_SIDES, _NEXT + N_SIDES], axis=1),
+        _FAN,  # underside
+        _FAN[:, ::-1] + N_SIDES,
+    ]
+).astype(np.int64)
 
-def make_furniture(kind: str, rng: np.random.Generator) -> trimesh.Trimesh:
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Triangles that hide what is behind them.
+
+    Attributes
+    ----------
+    vertices : ndarray of shape (n_vertices, 3), float
+        Metres, in the object's own coordinates.
+    faces : ndarray of shape (n_faces, 3), int
+    """
+
+    vertices: FloatArray
+    faces: NDArray[np.int64]
+
+    @cached_property
+    def bounds(self) -> FloatArray:
+        """Low and high corner of the bounding box, shape (2, 3)."""
+        return np.array([self.vertices.min(axis=0), self.vertices.max(axis=0)])
+
+    @cached_property
+    def size_m(self) -> tuple[float, float, float]:
+        """Sides of the bounding box."""
+        x, y, z = (self.bounds[1] - self.bounds[0]).tolist()
+        return x, y, z
+
+    @cached_property
+    def scene(self) -> EmbreeScene:
+        """Search tree of the triangles, built once in a process."""
+        from embreex.mesh_construction import TriangleMesh
+        from embreex.rtcore_scene import EmbreeScene
+
+        scene = EmbreeScene()
+        vertices = self.vertices.astype(np.float32)
+        TriangleMesh(scene, vertices=vertices, indices=self.faces.astype(np.int32))
+        return scene
+
+    def __getstate__(self) -> Mapping[str, Any]:
+        """Leave the search tree behind: it lives in its process only."""
+        return {"vertices": self.vertices, "faces": self.faces}
+
+
+def make_furniture(kind: str, rng: np.random.Generator) -> Obstacle:
     """Generate one piece of furniture with a size drawn from common sizes of its kind.
 
     Parameters
@@ -46,7 +106,7 @@ def make_furniture(kind: str, rng: np.random.Generator) -> trimesh.Trimesh:
 
     Returns
     -------
-    trimesh.Trimesh
+    Obstacle
         Metres, y up, standing on y = 0, centred in x and z.
 
     Raises
@@ -59,7 +119,7 @@ def make_furniture(kind: str, rng: np.random.Generator) -> trimesh.Trimesh:
     return _BUILDERS[kind](rng)
 
 
-def load_meshes(folder: Path) -> dict[str, trimesh.Trimesh]:
+def load_meshes(folder: Path) -> dict[str, Obstacle]:
     """Read every OBJ, STL, PLY and GLB file of a folder, without its subfolders.
 
     Parameters
@@ -69,7 +129,7 @@ def load_meshes(folder: Path) -> dict[str, trimesh.Trimesh]:
 
     Returns
     -------
-    dict of str to trimesh.Trimesh
+    dict of str to Obstacle
         File name -> mesh moved to stand on y = 0, centred in x and z; sorted by file name.
 
     Raises
@@ -89,11 +149,14 @@ def load_meshes(folder: Path) -> dict[str, trimesh.Trimesh]:
             f"meshes: expected {', '.join(MESH_SUFFIXES)} files in '{folder}', found none; "
             "put meshes there, or give no folder to use generated furniture"
         )
-    return {path.name: _stand_on_floor(_read_mesh(path)) for path in paths}
+    meshes = {path.name: _read_mesh(path) for path in paths}
+    return {name: _stand_on_floor(mesh.vertices, mesh.faces) for name, mesh in meshes.items()}
 
 
 def _read_mesh(path: Path) -> trimesh.Trimesh:
     """Read one file as one mesh in its own coordinates, and check that it can be furniture."""
+    import trimesh
+
     try:
         mesh: trimesh.Trimesh = trimesh.load_scene(path).to_mesh()
     except Exception as error:  # each format's parser raises its own classes
@@ -115,20 +178,20 @@ def _read_mesh(path: Path) -> trimesh.Trimesh:
     return mesh
 
 
-def _stand_on_floor(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """Return a copy with its lowest point at y = 0 and its bounding box centred in x and z."""
-    low, high = mesh.bounds
+def _stand_on_floor(vertices: FloatArray, faces: NDArray[np.int64]) -> Obstacle:
+    """Move the lowest point to y = 0 and the middle of the bounding box to x = z = 0."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
     base = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
-    return trimesh.Trimesh(mesh.vertices - base, mesh.faces, process=False)
+    return Obstacle(np.asarray(vertices - base), np.asarray(faces))
 
 
-def _from_boxes(boxes: Sequence[Box]) -> trimesh.Trimesh:
-    """Join upright boxes into one mesh and stand it on the floor."""
+def _from_boxes(boxes: Sequence[Box]) -> Obstacle:
+    """Join upright boxes into one object and stand it on the floor."""
     corners = np.asarray(boxes, dtype=np.float64)  # (n, 2, 3)
     low, sides = corners[:, :1], corners[:, 1:] - corners[:, :1]
     vertices = (low + sides * _BOX_CORNERS).reshape(-1, 3)
     faces = _BOX_FACES + len(_BOX_CORNERS) * np.arange(len(boxes))[:, None, None]
-    return _stand_on_floor(trimesh.Trimesh(vertices, faces.reshape(-1, 3), process=False))
+    return _stand_on_floor(vertices, faces.reshape(-1, 3))
 
 
 def _legs(width: float, height: float, depth: float, side: float) -> list[Box]:
@@ -140,7 +203,7 @@ def _legs(width: float, height: float, depth: float, side: float) -> list[Box]:
     ]
 
 
-def _make_table(rng: np.random.Generator) -> trimesh.Trimesh:
+def _make_table(rng: np.random.Generator) -> Obstacle:
     """Desk, dining or standing-height table; every second one has a panel below its top."""
     width, depth = rng.uniform(0.8, 1.8), rng.uniform(0.5, 0.9)
     height, thickness = rng.uniform(0.68, 1.05), rng.uniform(0.025, 0.05)
@@ -152,7 +215,7 @@ def _make_table(rng: np.random.Generator) -> trimesh.Trimesh:
     return _from_boxes(boxes)
 
 
-def _make_chair(rng: np.random.Generator) -> trimesh.Trimesh:
+def _make_chair(rng: np.random.Generator) -> Obstacle:
     """Four legs, a seat and a closed back."""
     width, depth = rng.uniform(0.40, 0.55), rng.uniform(0.40, 0.55)
     seat, back = rng.uniform(0.42, 0.50), rng.uniform(0.80, 1.10)
@@ -162,7 +225,7 @@ def _make_chair(rng: np.random.Generator) -> trimesh.Trimesh:
     return _from_boxes(boxes)
 
 
-def _make_shelf(rng: np.random.Generator) -> trimesh.Trimesh:
+def _make_shelf(rng: np.random.Generator) -> Obstacle:
     """Two sides and three to six boards; partly filled, every second one with a closed back."""
     width, depth, height = rng.uniform(0.4, 1.0), rng.uniform(0.25, 0.40), rng.uniform(0.8, 2.0)
     board, n_boards = 0.025, int(rng.integers(3, 7))
@@ -177,7 +240,7 @@ def _make_shelf(rng: np.random.Generator) -> trimesh.Trimesh:
     return _from_boxes(boxes)
 
 
-def _make_sofa(rng: np.random.Generator) -> trimesh.Trimesh:
+def _make_sofa(rng: np.random.Generator) -> Obstacle:
     """Seat, back and two arms, closed to the floor."""
     width, depth = rng.uniform(1.2, 2.2), rng.uniform(0.75, 0.95)
     seat, arm, back = rng.uniform(0.38, 0.45), rng.uniform(0.55, 0.65), rng.uniform(0.70, 0.95)
@@ -192,24 +255,24 @@ def _make_sofa(rng: np.random.Generator) -> trimesh.Trimesh:
     )
 
 
-def _make_cabinet(rng: np.random.Generator) -> trimesh.Trimesh:
+def _make_cabinet(rng: np.random.Generator) -> Obstacle:
     """Return a closed box, from a drawer unit to a wardrobe."""
     width, depth, height = rng.uniform(0.4, 1.2), rng.uniform(0.35, 0.60), rng.uniform(0.6, 1.9)
     return _from_boxes([((0.0, 0.0, 0.0), (width, height, depth))])
 
 
-def _make_pillar(rng: np.random.Generator) -> trimesh.Trimesh:
+def _make_pillar(rng: np.random.Generator) -> Obstacle:
     """Round or square, to the ceiling."""
     height, width = rng.uniform(2.4, 3.0), rng.uniform(0.15, 0.40)
     if rng.random() < 0.5:
         return _from_boxes([((0.0, 0.0, 0.0), (width, height, width))])
-    upright = trimesh.creation.cylinder(radius=width / 2, height=height, sections=16)
-    return _stand_on_floor(
-        trimesh.Trimesh(upright.vertices[:, [1, 2, 0]], upright.faces, process=False)
-    )
+    angle = np.arange(N_SIDES) * 2 * np.pi / N_SIDES
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1) * width / 2
+    low, high = (np.insert(ring, 1, level, axis=1) for level in (0.0, height))
+    return _stand_on_floor(np.concatenate([low, high]), _PRISM_FACES)
 
 
-_BUILDERS: dict[str, Callable[[np.random.Generator], trimesh.Trimesh]] = {
+_BUILDERS: dict[str, Callable[[np.random.Generator], Obstacle]] = {
     "table": _make_table,
     "chair": _make_chair,
     "shelf": _make_shelf,

@@ -8,13 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from iospstl_core.errors import InputError
+
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
+
+MIN_DEPTH_M = 0.3
+"""A body whose middle is nearer is not in the camera frame: depth cameras start at about 0.4 m."""
 
 
 @dataclass(frozen=True)
 class RealisticSettings:
-    """How objects are drawn and placed. A pair is (lowest, highest), drawn uniformly."""
+    """How objects are drawn and placed. A pair is (lowest, highest), drawn uniformly.
+
+    Trans4SOAR (Peng et al., TMM 2023) puts furniture before the camera "with varied rotation and
+    displacement"; its ranges and numbers of objects were not published, so these are our own.
+    """
 
     n_objects: tuple[int, int] = (1, 2)
     """Objects in a sequence; fewer where there is no room for them."""
@@ -22,6 +31,8 @@ class RealisticSettings:
     """Where an object's middle stands between the camera (0) and the nearest joint (1)."""
     overlap: float = 1.0
     """Sideways displacement: 0 is before the body, at 1 the object may only touch its outline."""
+    yaw_deg: tuple[float, float] = (-180.0, 180.0)
+    """Rotation about the vertical, from the camera's z axis towards x."""
     gap_m: float = 0.2
     """Free space kept between camera and object, and between object and nearest joint."""
     default_floor_m: float = -0.9
@@ -37,7 +48,12 @@ class RealisticSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        pairs = {"n_objects": (1, 10), "depth_frac": (0.0, 1.0), "hidden_frac": (0.0, 1.0)}
+        pairs: dict[str, tuple[float, float]] = {
+            "n_objects": (1, 10),
+            "depth_frac": (0.0, 1.0),
+            "hidden_frac": (0.0, 1.0),
+        }
+        pairs["yaw_deg"] = (-180.0, 180.0)
         for name, (lowest, highest) in pairs.items():
             low, high = getattr(self, name)
             if not lowest <= low <= high <= highest:
@@ -84,6 +100,17 @@ class Sight:
     aside: FloatArray  # (3,) horizontal unit vector across it
     near_m: float  # nearest joint along `ahead`, noise apart
     slopes: tuple[float, float]  # outline of the bodies: metres aside per metre ahead
+
+
+def check_in_front(joints: NDArray[np.floating]) -> None:
+    """Raise InputError if joints (n, 3) cannot be in the camera frame, in front of the camera."""
+    middle_m = float(np.median(joints[:, 2]))
+    if middle_m < MIN_DEPTH_M:
+        raise InputError(
+            f"xyz: expected joints in the camera frame, in front of the camera (median z of at "
+            f"least {MIN_DEPTH_M} m), got a median z of {middle_m:.2f} m; occlude the recording "
+            "before it is centred"
+        )
 
 
 def estimate_floor(
@@ -138,7 +165,7 @@ def place_object(
 ) -> PlacedObject:
     """Draw turn and place of one object before the body, at most touching its outline."""
     width, _, depth = size_m
-    yaw = float(rng.uniform(-np.pi, np.pi))
+    yaw = float(rng.uniform(*np.radians(settings.yaw_deg)))
     turn = yaw - np.arctan2(sight.ahead[0], sight.ahead[2])  # against the line of sight
     cos, sin = abs(np.cos(turn)), abs(np.sin(turn))
     half_depth, half_width = (width * sin + depth * cos) / 2, (width * cos + depth * sin) / 2

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
-from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from iospstl_core.errors import InputError
-from iospstl_train.occlusion.furniture import FURNITURE_KINDS, make_furniture
+from iospstl_core.store import Store
+from iospstl_train.occlusion.furniture import (
+    FURNITURE_KINDS,
+    Obstacle,
+    load_meshes,
+    make_furniture,
+)
+from iospstl_train.occlusion.kind import Kind, Masked, SkeletonSequence, Source, find_joints
 from iospstl_train.occlusion.placement import (
     PlacedObject,
     RealisticSettings,
     Sight,
+    check_in_front,
     estimate_floor,
     have_contact,
     look,
@@ -27,17 +36,19 @@ __all__ = ["PlacedObject", "RealisticSettings", "find_hidden", "hide_behind_furn
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 
-MIN_DEPTH_M = 0.3
-"""A body whose middle is nearer is not in the camera frame: depth cameras start at about 0.4 m."""
+FEET = ("AnkleLeft", "FootLeft", "AnkleRight", "FootRight")
+SHARE_WIDTH = 0.1
+"""At a severity, the hidden share of a sequence is wanted in a range so wide."""
 N_PLACES = 10
 """Places tried for an object before it is left out."""
+_NO_HIT = -1
 
 
 def hide_behind_furniture(
     xyz: NDArray[np.floating],
     present: BoolArray,
     rng: np.random.Generator,
-    meshes: Mapping[str, trimesh.Trimesh] | None,
+    meshes: Mapping[str, Obstacle] | None,
     settings: RealisticSettings,
     foot_joints: Sequence[int] = (),
 ) -> tuple[BoolArray, list[PlacedObject]]:
@@ -59,7 +70,7 @@ def hide_behind_furniture(
         True where the person is there.
     rng : numpy.random.Generator
         Draws objects, sizes and places.
-    meshes : mapping of str to trimesh.Trimesh, or None
+    meshes : mapping of str to Obstacle, or None
         Objects to draw from, as `load_meshes` returns them; None is generated furniture.
     settings : RealisticSettings
         Ranges of the draws.
@@ -90,7 +101,7 @@ def hide_behind_furniture(
     objects: list[PlacedObject] = []
     if len(joints) == 0:
         return hidden, objects
-    _check_in_front(joints)
+    check_in_front(joints)
     floor_m = estimate_floor(xyz, observed, foot_joints, settings)
     least_miss = np.inf
     for _ in range(settings.n_tries):
@@ -106,63 +117,48 @@ def hide_behind_furniture(
     return hidden, objects
 
 
-def find_hidden(joints: FloatArray, mesh: trimesh.Trimesh, placed: PlacedObject) -> BoolArray:
+def find_hidden(joints: FloatArray, mesh: Obstacle, placed: PlacedObject) -> BoolArray:
     """Tell which joints the camera can not see for one object.
 
     Parameters
     ----------
     joints : ndarray of shape (n, 3), float
         Metres in the camera frame; the camera is at the origin.
-    mesh : trimesh.Trimesh
-        The object in its own coordinates; its search tree is built once and kept.
+    mesh : Obstacle
+        The object in its own coordinates.
     placed : PlacedObject
         Where it stands; size and kind are not used.
 
     Returns
     -------
     hidden : ndarray of shape (n,), bool
-        True where the first triangle on the ray through the joint is nearer than the joint.
+        True where a triangle lies between the camera and the joint.
     """
     # The rays are moved, not the mesh: so the search tree of a mesh serves every placement.
     camera = move_to_object(np.zeros((1, 3)), placed)
-    ends = move_to_object(joints, placed)
-    intersector: RayMeshIntersector = mesh.ray
-    hits, ray_idx, _ = intersector.intersects_location(
-        np.broadcast_to(camera, ends.shape), ends - camera, multiple_hits=False
-    )
-    hit_m = np.full(len(joints), np.inf)
-    hit_m[ray_idx] = np.linalg.norm(hits - camera, axis=-1)
-    hidden: BoolArray = hit_m < np.linalg.norm(joints, axis=-1)
+    rays = (move_to_object(joints, placed) - camera).astype(np.float32)
+    origins = np.repeat(camera.astype(np.float32), len(rays), axis=0)
+    whole = np.ones(len(rays), dtype=np.float32)  # a ray ends at its joint
+    hits = mesh.scene.run(origins, rays, dists=whole, query="OCCLUDED")
+    hidden: BoolArray = hits != _NO_HIT
     return hidden
 
 
-def _check_in_front(joints: FloatArray) -> None:
-    """Raise InputError if joints (n, 3) can not be in the camera frame."""
-    middle_m = float(np.median(joints[:, 2]))
-    if middle_m < MIN_DEPTH_M:
-        raise InputError(
-            f"xyz: expected joints in the camera frame, in front of the camera (median z of at "
-            f"least {MIN_DEPTH_M} m), got a median z of {middle_m:.2f} m; occlude the recording "
-            "before it is centred"
-        )
-
-
 def _draw_objects(
-    meshes: Mapping[str, trimesh.Trimesh] | None,
+    meshes: Mapping[str, Obstacle] | None,
     sight: Sight,
     floor_m: float,
     rng: np.random.Generator,
     settings: RealisticSettings,
-) -> list[tuple[trimesh.Trimesh, PlacedObject]]:
+) -> list[tuple[Obstacle, PlacedObject]]:
     """Draw objects that do not overlap; one that finds no free place is left out."""
     names = FURNITURE_KINDS if meshes is None else sorted(meshes)
     n_objects = rng.integers(settings.n_objects[0], settings.n_objects[1] + 1)
-    drawn: list[tuple[trimesh.Trimesh, PlacedObject]] = []
+    drawn: list[tuple[Obstacle, PlacedObject]] = []
     for kind in rng.choice(names, size=n_objects).tolist():
         mesh = make_furniture(kind, rng) if meshes is None else meshes[kind]
-        width, height, depth = mesh.extents.tolist()
         for _ in range(N_PLACES):
-            placed = place_object(kind, (width, height, depth), sight, floor_m, rng, settings)
+            placed = place_object(kind, mesh.size_m, sight, floor_m, rng, settings)
             if not any(have_contact(placed, other) for _, other in drawn):
                 drawn.append((mesh, placed))
                 break
@@ -172,7 +168,7 @@ def _draw_objects(
 def _miss(
     joints: FloatArray,
     behind: BoolArray,
-    drawn: Sequence[tuple[trimesh.Trimesh, PlacedObject]],
+    drawn: Sequence[tuple[Obstacle, PlacedObject]],
     settings: RealisticSettings,
 ) -> float:
     """Return how far a draw is from what is wanted: 0 is right, infinity must not be used."""
@@ -184,9 +180,55 @@ def _miss(
     return max(low - frac, frac - high, 0.0) + float(inside.mean())
 
 
-def _find_inside(joints: FloatArray, mesh: trimesh.Trimesh, placed: PlacedObject) -> BoolArray:
+def _find_inside(joints: FloatArray, mesh: Obstacle, placed: PlacedObject) -> BoolArray:
     """Tell which joints (n, 3) are in an object's bounding box."""
     low, high = mesh.bounds
     moved = move_to_object(joints, placed)
     inside: BoolArray = ((moved >= low) & (moved <= high)).all(axis=-1)
     return inside
+
+
+def _hide(
+    sequence: SkeletonSequence,
+    settings: RealisticSettings,
+    meshes: Mapping[str, Obstacle] | None,
+    rng: np.random.Generator,
+) -> Masked:
+    feet = find_joints(sequence.layout, FEET)
+    hidden, objects = hide_behind_furniture(
+        sequence.xyz, sequence.present, rng, meshes, settings, feet
+    )
+    return Masked(hidden, {"objects": [asdict(placed) for placed in objects]})
+
+
+def _open(
+    folder: Path | None, earlier: Mapping[str, Any] | None, _: Store, __: RealisticSettings
+) -> Source:
+    """Read the user's meshes, if there are any."""
+    if folder is None and earlier is not None and earlier.get("meshes"):
+        raise InputError(
+            "--meshes: expected the folder of the meshes that the occlusion was made with "
+            f"({', '.join(earlier['meshes'])}), got none"
+        )
+    meshes = load_meshes(folder) if folder is not None else None
+    return Source(meshes, {"meshes": sorted(meshes) if meshes else None})
+
+
+def _at_severity(settings: RealisticSettings, share: float) -> RealisticSettings:
+    """Ask for about this share of hidden joints in every sequence."""
+    if not 0 < share < 1:
+        raise ValueError(f"hidden_frac: expected a share between 0 and 1, got {share:g}")
+    low, high = max(share - SHARE_WIDTH / 2, 0.0), min(share + SHARE_WIDTH / 2, 1.0)
+    return replace(settings, hidden_frac=(round(low, 6), round(high, 6)))
+
+
+REALISTIC = Kind(
+    text="what is behind furniture, found by casting rays (Trans4SOAR)",
+    settings=RealisticSettings,
+    hide=_hide,
+    severity="hidden_frac",
+    severity_text="share of the joints; the nearest that was drawn",
+    at_severity=_at_severity,
+    open_source=_open,
+    source_option="--meshes",
+)

@@ -40,7 +40,10 @@ def test_wrong_option_of_a_training(command, root, tmp_path, name, options, mess
     [
         (("--rows", "none,magic"), "rows: expected some of clean, none, random, mean, linear"),
         (("--rows", "none,mean"), "bundle row: expected one of the rows mean, got 'restore'"),
-        (("--fraction", 1.5), "--fraction: expected 0 <= fraction < 1, got 1.5"),
+        (
+            ("--fraction", 1.5),
+            "--severity: hidden_frac: expected a share between 0 and 1, got 1.5",
+        ),
     ],
 )
 def test_wrong_option_of_the_pipeline(command, root, tmp_path, options, message):
@@ -52,7 +55,7 @@ def test_wrong_option_of_the_pipeline(command, root, tmp_path, options, message)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--fraction", 1.0), "--fraction: expected 0 <= fraction < 1, got 1.0"),
+        (("--fraction", 1.0), "--severity: fraction: expected 0 <= fraction < 1, got 1.0"),
         (("--name", "../../x"), "--name: expected a name without folders, got '../../x'"),
         (("--set", "realistic.n_objects=[3,1]"), "realistic.n_objects: expected 1 <= low <= high"),
     ],

@@ -12,7 +12,12 @@ import trimesh
 from iospstl_core.errors import InputError
 from iospstl_core.random_cells import hide_random_cells
 from iospstl_core.skeleton import NTU_25, joint_indices
-from iospstl_train.occlusion.furniture import FURNITURE_KINDS, load_meshes, make_furniture
+from iospstl_train.occlusion.furniture import (
+    FURNITURE_KINDS,
+    Obstacle,
+    load_meshes,
+    make_furniture,
+)
 from iospstl_train.occlusion.placement import estimate_floor, have_contact, move_to_object
 from iospstl_train.occlusion.realistic import (
     PlacedObject,
@@ -43,11 +48,17 @@ def hide(
     return hide_behind_furniture(xyz, present, np.random.default_rng(seed), None, settings, FEET)
 
 
-def place_box(depth_m: float, yaw_rad: float = 0.0) -> tuple[trimesh.Trimesh, PlacedObject]:
+def make_box(*size_m: float) -> Obstacle:
+    """Return a box that stands on the floor."""
+    box = trimesh.creation.box(size_m)
+    return Obstacle(box.vertices + np.array([0.0, size_m[1] / 2, 0.0]), box.faces)
+
+
+def place_box(depth_m: float, yaw_rad: float = 0.0) -> tuple[Obstacle, PlacedObject]:
     """Return a box 1 m wide, 1 m high and 0.2 m deep, from 0.5 m below the camera to 0.5 above."""
-    box = trimesh.creation.box((1.0, 1.0, 0.2))
-    box.apply_translation((0.0, 0.5, 0.0))
-    return box, PlacedObject("box", (1.0, 1.0, 0.2), (0.0, -0.5, depth_m), yaw_rad)
+    return make_box(1.0, 1.0, 0.2), PlacedObject(
+        "box", (1.0, 1.0, 0.2), (0.0, -0.5, depth_m), yaw_rad
+    )
 
 
 # --- rays
@@ -86,7 +97,7 @@ def test_yaw_turns_from_z_towards_x() -> None:
 def test_hidden_joints_equal_the_plain_reference(seed: int) -> None:
     rng = np.random.default_rng(seed)
     vertices = rng.uniform(-0.6, 0.6, size=(40, 3))
-    mesh = trimesh.Trimesh(vertices, rng.integers(0, 40, size=(12, 3)), process=False)
+    mesh = Obstacle(vertices, rng.integers(0, 40, size=(12, 3)))
     placed = PlacedObject("any", (1.2, 1.2, 1.2), (0.1, -0.2, 2.0), 0.7)
     joints = rng.uniform((-1.0, -1.0, 1.0), (1.0, 1.0, 4.0), size=(150, 3))
     cos, sin = np.cos(placed.yaw_rad), np.sin(placed.yaw_rad)
@@ -136,8 +147,7 @@ def test_objects_stand_on_the_floor_before_the_body() -> None:
 
 
 def test_an_object_that_can_reach_into_the_body_does_not() -> None:
-    bench = {"bench": trimesh.creation.box((0.3, 1.0, 2.4))}
-    bench["bench"].apply_translation((0.0, 0.5, 0.0))
+    bench = {"bench": make_box(0.3, 1.0, 2.4)}
     xyz = make_bodies() - np.float32((0.0, 0.0, 0.8))  # 2 m off: a bench end on reaches it
     present = np.ones(xyz.shape[:2], dtype=bool)
     for seed in range(15):
@@ -187,8 +197,7 @@ def test_the_nearest_miss_is_kept_when_no_draw_fits() -> None:
 
 
 def test_a_draw_that_hides_everything_is_not_used() -> None:
-    wall = trimesh.creation.box((9.0, 9.0, 9.0))
-    wall.apply_translation((0.0, 4.5, 0.0))
+    wall = make_box(9.0, 9.0, 9.0)
     xyz = make_bodies()
     present = np.ones(xyz.shape[:2], dtype=bool)
     wanted = dataclasses.replace(SETTINGS, n_tries=3, overlap=0.0)
@@ -229,6 +238,19 @@ def test_contact_of_two_squares_turned_alike(gap_m: float, expected: bool, yaw_r
     assert have_contact(first, dataclasses.replace(first, position_m=aside)) is expected
 
 
+def test_rotation_and_displacement_stay_in_their_ranges() -> None:
+    wanted = dataclasses.replace(
+        SETTINGS, n_objects=(1, 1), yaw_deg=(30.0, 60.0), depth_frac=(0.5, 0.5), overlap=0.0
+    )
+    xyz = make_bodies()
+    nearest_m = np.percentile(xyz[..., 2], 1)
+    for seed in range(15):
+        (placed,) = hide(xyz, seed, wanted)[1]
+        assert 30 <= np.degrees(placed.yaw_rad) <= 60
+        assert placed.position_m[2] == pytest.approx(nearest_m / 2, abs=0.05)
+        assert placed.position_m[0] == pytest.approx(0.0, abs=0.05)
+
+
 # --- floor
 
 
@@ -263,6 +285,7 @@ def test_floor_without_feet_is_the_default_or_the_lowest_joint(
         ({"depth_frac": (0.2, 1.2)}, "depth_frac: expected 0.0 <= low <= high <= 1.0"),
         ({"hidden_frac": (-0.1, 0.5)}, "hidden_frac: expected 0.0 <= low <= high <= 1.0"),
         ({"n_tries": 0}, "n_tries: expected at least 1, got 0"),
+        ({"yaw_deg": (-200.0, 0.0)}, "yaw_deg: expected -180.0 <= low <= high <= 180.0"),
         ({"overlap": -1.0}, "overlap, gap_m: expected at least 0, got -1.0, 0.2"),
         ({"floor_percentile": 101.0}, "floor_percentile: expected 0 to 100, got 101.0"),
     ],
@@ -298,10 +321,11 @@ def test_furniture_stands_on_the_floor_in_a_real_size(kind: str) -> None:
         low, high = mesh.bounds
         assert low[1] == pytest.approx(0.0)
         assert (low + high)[[0, 2]] == pytest.approx(0.0)
-        assert mesh.extents.min() >= 0.14
-        assert mesh.extents.max() <= 3.0
-        assert mesh.is_volume  # closed, triangles face outwards
-        sizes.add(tuple(mesh.extents))
+        assert min(mesh.size_m) >= 0.14
+        assert max(mesh.size_m) <= 3.0
+        closed = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+        assert closed.is_volume  # and its triangles face outwards
+        sizes.add(mesh.size_m)
     assert len(sizes) == 20
 
 
@@ -332,7 +356,7 @@ def test_parts_of_a_scene_keep_their_places(tmp_path: Path) -> None:
     scene.export(tmp_path / "two.glb")
     mesh = load_meshes(tmp_path)["two.glb"]
     assert len(mesh.faces) == 24
-    assert mesh.extents == pytest.approx((0.2, 1.2, 0.2))
+    assert mesh.size_m == pytest.approx((0.2, 1.2, 0.2))
 
 
 def test_missing_folder_and_empty_folder_raise(tmp_path: Path) -> None:

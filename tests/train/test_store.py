@@ -13,6 +13,7 @@ from iospstl_train.data.prepare import PrepareReport
 from iospstl_train.data.recording import Recording
 from iospstl_train.data.store import find_store, write_occlusion, write_store
 from iospstl_train.data.synthetic import SyntheticSettings, make_recording
+from iospstl_train.occlusion.cells import CellSettings
 from iospstl_train.occlusion.occlude import occlude
 
 MANIFEST = {
@@ -282,7 +283,7 @@ def test_workers_do_not_change_masks(store):
 
 
 def test_random_masks_hide_the_wanted_share(store):
-    occlusion = occlude(store, "dice", "random", 1, Config().realistic, fraction=0.25, n_workers=1)
+    occlusion = occlude(store, "dice", "random", 1, CellSettings(0.25), n_workers=1)
     observed = ~np.isnan(store.xyz[..., 0])
     assert not (occlusion.hidden & ~observed).any()
     assert occlusion.hidden.sum() / observed.sum() == pytest.approx(0.25, abs=1e-3)
