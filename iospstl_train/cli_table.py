@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iospstl_core.errors import InputError
+from iospstl_train.cli_occlusion import OCCLUSION_HELP, add_severity_option
 from iospstl_train.cli_options import (
     Commands,
     add_command,
@@ -32,8 +33,8 @@ def add_table(commands: Commands) -> None:
     tables = parser.add_subparsers(required=True, metavar="TABLE")
     parser = add_command(tables, "imputers", "Error, cost and worth of every imputer.")
     add_data_options(parser)
-    parser.add_argument("--occlusion", default="realistic", help="realistic, random, or a name")
-    parser.add_argument("--fraction", type=float, help="random: share of the cells (default: 0.1)")
+    parser.add_argument("--occlusion", default="realistic", help=OCCLUSION_HELP)
+    add_severity_option(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of training")
     parser.add_argument(
         "--rows", nargs="+", help="imputers; all that need no other package if left out"
@@ -45,7 +46,12 @@ def add_table(commands: Commands) -> None:
         f"{', '.join(ACCURACY_ROWS)} that there are); none after it: no accuracy, quick",
     )
     parser.add_argument(
-        "--rates", type=float, nargs="*", help="random: shares of the curves (default: 0.1 to 0.5)"
+        "--severities",
+        *("--rates",),
+        type=float,
+        nargs="*",
+        help="points of the curves, of which each is an occlusion of the store, NAME-SEVERITY, "
+        "made if missing (default: 0.1 to 0.5 for random; else the windows' own hidden shares)",
     )
     parser.add_argument(
         "--baseline",
@@ -100,10 +106,10 @@ def _make_options(options: argparse.Namespace) -> TableOptions:
         accuracy_rows=tuple(chosen),
         seeds=tuple(dict.fromkeys(options.seeds)),
         split=options.split,
-        fraction=options.fraction,
+        severity=options.severity,
         device=options.device,
         again=tuple(options.again),
-        **({} if options.rates is None else {"rates": tuple(options.rates)}),
+        severities=None if options.severities is None else tuple(options.severities),
     )
     return made
 

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from iospstl_core.files import new_file
-from iospstl_core.random_cells import hide_random_cells
 from iospstl_core.store import Occlusion, Store
 from iospstl_train.data.windows import WindowSet, load_windows
 from iospstl_train.evaluation.imputer_metrics import MM, Cells, hidden_share, take
@@ -21,10 +20,9 @@ FloatArray = NDArray[np.float32]
 
 SHARE_EDGES = tuple(np.linspace(0, 1, 11).round(1).tolist())
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5)
+"""Severities of the curves of a random occlusion if nothing else is said."""
 MIN_SEQUENCES = 5
 """Groups of fewer windows make no point of a curve."""
-MASK_SEED = 1000
-"""Of the masks at other rates: the same for all rows and seeds, so that rows can be compared."""
 NOT_DRAWN = ("random",)
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000", "#999999")
 """Okabe and Ito's, which people with any kind of color vision tell apart."""
@@ -76,27 +74,22 @@ def error_by_share(windows: WindowSet, cells: Cells) -> list[dict[str, float]]:
     return groups
 
 
-def hide_test_windows(store: Store, split: str | None, fraction: float) -> WindowSet:
-    """Return the test windows under a new random occlusion, normalised like any other.
+def hide_test_windows(store: Store, split: str | None, occlusion: Occlusion) -> WindowSet:
+    """Return the test windows under another occlusion, normalised like any other.
 
     Parameters
     ----------
     store : Store
     split : str, optional
         Name of a split; the store's first if left out.
-    fraction : float
-        Share of the observed cells of each sequence to hide.
+    occlusion : Occlusion
+        Of the store.
     """
     is_train, is_test = store.split(split)
     rows = np.append(np.flatnonzero(is_test), is_train.argmax())  # a split needs both sides
     part = _take_sequences(store, rows)
-    hidden = np.zeros(part.xyz.shape[:-1], dtype=np.bool_)
-    for index, row in enumerate(rows):
-        xyz, _ = part.sequence(index)
-        entropy = [MASK_SEED, int(row), round(1000 * fraction)]
-        rng = np.random.default_rng(np.random.SeedSequence(entropy))
-        hidden[part.frames(index)] = hide_random_cells(~np.isnan(xyz[..., 0]), fraction, rng)
-    windows = load_windows(part, Occlusion(f"random {fraction}", hidden, {}), split)
+    hidden = np.concatenate([occlusion.hidden[store.frames(int(row))] for row in rows])
+    windows = load_windows(part, replace(occlusion, hidden=hidden), split)
     return take(windows, windows.is_test)
 
 

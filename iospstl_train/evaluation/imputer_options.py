@@ -10,9 +10,8 @@ from iospstl_core.errors import InputError
 from iospstl_core.files import sha256_of
 from iospstl_core.store import Occlusion, Store, find_occlusion
 from iospstl_train.config import Config
-from iospstl_train.evaluation.imputer_curves import RATES
 from iospstl_train.evaluation.imputer_rows import ROWS, BaselineSettings
-from iospstl_train.occlusion.occlude import KINDS
+from iospstl_train.occlusion.kinds import KINDS
 from iospstl_train.training.pretrain import find_device
 
 STAGE_1 = ("clean", "none")
@@ -27,7 +26,7 @@ class TableOptions:
     ----------
     store : Store
     occlusion : str
-        Name of an occlusion of the store; ``realistic`` and ``random`` are made if missing.
+        Name of an occlusion of the store; one that is called like a kind is made if missing.
     out : Path
         Gets the table, a folder of results and, for each seed, the pre-trainings: those of
         ``iospstl-train pipeline --out OUT/seed-S`` with the same settings are taken over.
@@ -40,10 +39,11 @@ class TableOptions:
     seeds : tuple of int
     split : str, optional
         The store's first if left out.
-    fraction : float, optional
-        Share of cells of a random occlusion.
-    rates : tuple of float
-        Of a random occlusion: shares of the curves.
+    severity : float, optional
+        Of an occlusion that is made, as its kind counts it.
+    severities : tuple of float, optional
+        Points of the curves: each is an occlusion of the store, NAME-SEVERITY, made if missing.
+        `RATES` for a random occlusion if left out; for others the windows' own hidden shares.
     device : str
     again : tuple of str
         Rows of which everything is made again, pre-training of stage 2 included: for a row
@@ -59,8 +59,8 @@ class TableOptions:
     accuracy_rows: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (1,)
     split: str | None = None
-    fraction: float | None = None
-    rates: tuple[float, ...] = RATES
+    severity: float | None = None
+    severities: tuple[float, ...] | None = None
     device: str = "cpu"
     again: tuple[str, ...] = ()
 
@@ -79,8 +79,6 @@ def check_options(options: TableOptions) -> None:
             f"accuracy rows: expected some of {', '.join(allowed)}, got {', '.join(unknown)}; "
             "add them to --rows"
         )
-    if not all(0 < rate < 1 for rate in options.rates):
-        raise InputError(f"rates: expected shares between 0 and 1, got {list(options.rates)}")
     for name in options.rows:
         ROWS[name].check()
     find_device(options.device)

@@ -25,12 +25,18 @@ from iospstl_train.data.windows import WindowSet, load_windows
 from iospstl_train.evaluation.imputer_cells import CellStore, Values
 from iospstl_train.evaluation.imputer_curves import (
     MIN_SEQUENCES,
+    RATES,
     error_by_share,
     hide_test_windows,
 )
-from iospstl_train.evaluation.imputer_metrics import compare, measure_errors, take
+from iospstl_train.evaluation.imputer_metrics import compare, hidden_share, measure_errors, take
 from iospstl_train.evaluation.imputer_models import TableModels
-from iospstl_train.evaluation.imputer_options import STAGE_1, TableOptions, check_options
+from iospstl_train.evaluation.imputer_options import (
+    STAGE_1,
+    TableOptions,
+    check_options,
+    describe_data,
+)
 from iospstl_train.evaluation.imputer_pictures import (
     choose_examples,
     draw_examples,
@@ -39,7 +45,7 @@ from iospstl_train.evaluation.imputer_pictures import (
 from iospstl_train.evaluation.imputer_rows import ROWS
 from iospstl_train.evaluation.linear import evaluate_encoder
 from iospstl_train.evaluation.probe import neighbor_accuracy
-from iospstl_train.occlusion.occlude import find_or_make_occlusion
+from iospstl_train.occlusion.occlude import find_or_make_occlusion, make_series
 from iospstl_train.training.embed import embed
 
 FloatArray = NDArray[np.float32]
@@ -64,7 +70,7 @@ class TableResults:
         Row -> seed -> values as of `measure_errors`, with "ms" and "mb"; a single seed None where
         it makes no difference.
     curves : mapping
-        Row -> hidden share -> seed -> hidden-joint error in mm.
+        Row -> hidden share of the windows -> seed -> hidden-joint error in mm.
     accuracy : mapping
         Row -> seed -> "accuracy" and "knn_accuracy".
     """
@@ -96,10 +102,15 @@ class ImputerTable:
     def __init__(self, options: TableOptions, say: Callable[[str], None]) -> None:
         check_options(options)
         occlusion = find_or_make_occlusion(
-            options.store, options.occlusion, options.config.realistic, fraction=options.fraction
+            options.store, options.occlusion, options.config, severity=options.severity
         )
         self.options = options
         self.kind = str(occlusion.manifest.get("kind", "unknown"))
+        severities = options.severities
+        if severities is None:
+            severities = RATES if self.kind == "random" else ()
+        series = make_series(options.store, occlusion, severities)
+        self.series = dict(zip(severities, series, strict=True))
         self.models = TableModels(options, occlusion, say)
         made_by = {
             **self.models.provenance,
@@ -119,8 +130,8 @@ class ImputerTable:
         for seed in self.options.seeds:
             for name in self.options.rows:
                 self._add_errors(name, seed)
-            for rate in self.options.rates if self.kind == "random" else ():
-                self._add_rate(rate, seed)
+            for severity in self.series:
+                self._add_severity(severity, seed)
             yield self.results()
             for name in self.options.accuracy_rows:
                 self._add_accuracy(name, seed)
@@ -141,11 +152,11 @@ class ImputerTable:
         )
 
     def _find_or_make(
-        self, kind: str, name: str, seed: int, make: Callable[[], Values]
+        self, kind: str, name: str, seed: int, make: Callable[[], Values], **data: str
     ) -> tuple[int | None, Values]:
-        """One result of a row, and its seed or None."""
+        """One result of a row, and its seed or None; data are what it alone depends on."""
         row_seed = seed if ROWS[name].varies else None
-        described = ROWS[name].describe(self.options.settings)
+        described = {**ROWS[name].describe(self.options.settings), **data}
         return row_seed, self.cells.find_or_make(f"{kind}/{name}", row_seed, described, make)
 
     def _add_errors(self, name: str, seed: int) -> None:
@@ -153,7 +164,7 @@ class ImputerTable:
             "errors", name, seed, lambda: self._measure(name, seed)
         )
         self._measures.setdefault(name, {})[row_seed] = values
-        if self.kind != "random":
+        if not self.series and self.kind != "random":
             for group in values["by_share"]:
                 if group["n_sequences"] >= MIN_SEQUENCES:
                     self._add_point(name, group["hidden_frac"], row_seed, group["error_mm"])
@@ -174,23 +185,27 @@ class ImputerTable:
             "by_share": error_by_share(test, compare(test, filled)),
         }
 
-    def _add_rate(self, rate: float, seed: int) -> None:
-        """Add the errors of every row under a new occlusion of the test windows."""
+    def _add_severity(self, severity: float, seed: int) -> None:
+        """Add the errors of every row under another occlusion of the test windows."""
+        occlusion = self.series[severity]
         loaded: list[WindowSet] = []
 
         def measure(name: str) -> Values:
             if not loaded:
-                loaded.append(hide_test_windows(self.options.store, self.options.split, rate))
+                split = self.options.split
+                loaded.append(hide_test_windows(self.options.store, split, occlusion))
             assigned = self.models.assign(name, seed, loaded[0])
             filled = self.models.fit(name, seed).fill(loaded[0], assigned)
-            return dict(measure_errors(loaded[0], filled))
+            share = float(hidden_share(loaded[0]).mean())
+            return {**measure_errors(loaded[0], filled), "hidden_frac": share}
 
+        mask = describe_data(self.options, occlusion)["mask_sha256"]
         for name in self.options.rows:
             row_seed, values = self._find_or_make(
-                f"rate-{rate}", name, seed, partial(measure, name)
+                f"severity-{severity:g}", name, seed, partial(measure, name), mask_sha256=mask
             )
             if values["error"] is not None:
-                self._add_point(name, rate, row_seed, values["error"])
+                self._add_point(name, values["hidden_frac"], row_seed, values["error"])
 
     def _add_point(self, name: str, share: float, seed: int | None, error_mm: float) -> None:
         self._curves.setdefault(name, {}).setdefault(share, {})[seed] = error_mm
@@ -239,7 +254,7 @@ class ImputerTable:
 
     def _forget(self, name: str) -> None:
         """Delete what was kept of a row: results, its own models, and encoders of stage 2."""
-        kinds = ("errors", "accuracy", *(f"rate-{rate}" for rate in self.options.rates))
+        kinds = ("errors", "accuracy", *(f"severity-{one:g}" for one in self.series))
         for seed in (None, *self.options.seeds):
             for kind in kinds:
                 self.cells.forget(f"{kind}/{name}", seed)

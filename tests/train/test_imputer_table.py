@@ -13,7 +13,7 @@ from PIL import Image
 from iospstl_core.errors import InputError
 from iospstl_core.imputation.fill import CellSource
 from iospstl_core.skeleton import NTU_25
-from iospstl_core.store import open_store
+from iospstl_core.store import find_occlusion, open_store
 from iospstl_train.baselines.low_rank import LowRankSettings
 from iospstl_train.cli import main
 from iospstl_train.cli_table import parse_settings
@@ -140,7 +140,10 @@ def test_another_configuration_is_refused(make):
         ({"rows": ("mean", "men")}, "rows: expected some of mean, .*, got men"),
         ({"rows": ()}, "got none"),
         ({"accuracy_rows": ("knn",)}, "accuracy rows: .* clean, none, mean, linear, got knn"),
-        ({"rates": (0.5, 1.0)}, "rates: expected shares between 0 and 1"),
+        (
+            {"severities": (0.5, 1.0)},
+            "--severity: hidden_frac: expected a share between 0 and 1, got 1$",
+        ),
         ({"occlusion": "fog"}, "occlusion: .* got 'fog'"),
     ],
 )
@@ -211,24 +214,26 @@ def test_again_also_trains_again(make, tmp_path):
 def test_random_occlusion_is_hidden_again_at_other_rates(make, store, tmp_path):
     shutil.copytree(store.folder, tmp_path / "store")
     copy = open_store(tmp_path / "store")
-    results, said = make(store=copy, occlusion="random", fraction=0.3, rates=(0.2, 0.4))
+    results, said = make(store=copy, occlusion="random", severity=0.3, severities=(0.2, 0.4))
     assert computed(said)[2:6] == [
-        *("rate-0.2 mean", "rate-0.2 linear"),
-        *("rate-0.4 mean", "rate-0.4 linear"),
+        *("severity-0.2 mean", "severity-0.2 linear"),
+        *("severity-0.4 mean", "severity-0.4 linear"),
     ]
-    assert list(results.curves["linear"]) == [0.2, 0.4]
-    assert results.curves["linear"][0.2][None] < results.curves["linear"][0.4][None]
+    (low, low_errors), (high, high_errors) = results.curves["linear"].items()
+    assert (low, high) == pytest.approx((0.2, 0.4), abs=0.03)
+    assert low_errors[None] < high_errors[None]
+    assert find_occlusion(copy, "random-0.4").manifest["settings"] == {"fraction": 0.4}
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size[0] > 500
 
 
-def test_new_masks_are_on_test_windows_and_always_the_same(store, windows):
-    once, again = (hide_test_windows(store, None, 0.4) for _ in range(2))
-    np.testing.assert_array_equal(once.xyz, again.xyz)
-    assert once.is_test.all()
-    assert once.names == take(windows, windows.is_test).names
-    np.testing.assert_array_equal(once.label, windows.label[windows.is_test])
-    np.testing.assert_allclose(hidden_share(once), 0.4, atol=0.03)
+def test_any_occlusion_is_put_on_the_test_windows_alone(store, occlusion, windows):
+    made = hide_test_windows(store, None, occlusion)
+    expected = take(windows, windows.is_test)
+    np.testing.assert_array_equal(made.xyz, expected.xyz)
+    assert made.is_test.all()
+    assert made.names == expected.names
+    np.testing.assert_array_equal(made.label, expected.label)
 
 
 # What is written.
