@@ -8,7 +8,6 @@ from pathlib import Path
 from iospstl_core.errors import InputError
 from iospstl_train.occlusion.kinds import KINDS
 
-MESHES_HELP = "realistic: folder of OBJ, STL, PLY or GLB"
 OCCLUSION_HELP = f"name of an occlusion of the store; made if it is one of {', '.join(KINDS)}"
 
 
@@ -25,8 +24,14 @@ def add_kind_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Add the files that kinds draw from: --meshes."""
-    parser.add_argument("--meshes", type=Path, help=MESHES_HELP)
+    """Add the files that kinds draw from: --meshes and --recording."""
+    parser.add_argument("--meshes", type=Path, help="realistic: folder of OBJ, STL, PLY or GLB")
+    parser.add_argument(
+        "--recording",
+        type=Path,
+        help="sensor: .skeleton file or a folder of them, .npz archive with 'confidence', store, "
+        "or manifest.json of an earlier occlusion",
+    )
 
 
 def add_severity_option(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +54,7 @@ def source_of(options: argparse.Namespace) -> Path | None:
     """Return the files to draw from that a command line names."""
     given = {
         f"--{name}": getattr(options, name)
-        for name in ("meshes",)
+        for name in ("meshes", "recording")
         if getattr(options, name, None) is not None
     }
     kind = getattr(options, "kind", None) or options.occlusion

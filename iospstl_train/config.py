@@ -26,6 +26,7 @@ from iospstl_train.occlusion.cells import CellSettings
 from iospstl_train.occlusion.dropout import DropoutSettings
 from iospstl_train.occlusion.parts import PartSettings
 from iospstl_train.occlusion.placement import RealisticSettings
+from iospstl_train.occlusion.sensor import SensorSettings
 from iospstl_train.occlusion.tabletop import TabletopSettings
 from iospstl_train.occlusion.time_block import TimeSettings
 from iospstl_train.ranges import AboveZero, Count, NotNegative, Positive
@@ -133,6 +134,7 @@ class Config:
     time: TimeSettings = field(default_factory=TimeSettings)
     tabletop: TabletopSettings = field(default_factory=TabletopSettings)
     dropout: DropoutSettings = field(default_factory=DropoutSettings)
+    sensor: SensorSettings = field(default_factory=SensorSettings)
 
 
 def preset_names() -> list[str]:

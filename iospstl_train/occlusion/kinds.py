@@ -11,6 +11,7 @@ from iospstl_train.occlusion.dropout import DROPOUT
 from iospstl_train.occlusion.kind import Kind
 from iospstl_train.occlusion.parts import BODY_PARTS
 from iospstl_train.occlusion.realistic import REALISTIC
+from iospstl_train.occlusion.sensor import SENSOR
 from iospstl_train.occlusion.tabletop import TABLETOP
 from iospstl_train.occlusion.time_block import TIME_BLOCK
 
@@ -21,5 +22,6 @@ KINDS: dict[str, Kind] = {
     "time": TIME_BLOCK,
     "tabletop": TABLETOP,
     "dropout": DROPOUT,
+    "sensor": SENSOR,
 }
 """Name, also that of the section of its settings -> kind."""

@@ -55,7 +55,7 @@ def test_wrong_option_of_the_pipeline(command, root, tmp_path, options, message)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--fraction", 1.0), "--severity: fraction: expected 0 <= fraction < 1, got 1.0"),
+        (("--fraction", 1.0), "--severity: fraction: expected 0 <= fraction < 1, got 1"),
         (("--name", "../../x"), "--name: expected a name without folders, got '../../x'"),
         (("--set", "realistic.n_objects=[3,1]"), "realistic.n_objects: expected 1 <= low <= high"),
     ],
