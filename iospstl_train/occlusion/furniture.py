@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from iospstl_core.errors import InputError
 
 if TYPE_CHECKING:
     import trimesh
+    from embreex.rtcore import EmbreeDevice
     from embreex.rtcore_scene import EmbreeScene
 
 MESH_SUFFIXES = (".obj", ".stl", ".ply", ".glb")
@@ -84,7 +85,7 @@ class Obstacle:
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
 
-        scene = EmbreeScene()
+        scene = EmbreeScene(_device())
         vertices = self.vertices.astype(np.float32)
         TriangleMesh(scene, vertices=vertices, indices=self.faces.astype(np.int32))
         return scene
@@ -92,6 +93,14 @@ class Obstacle:
     def __getstate__(self) -> Mapping[str, Any]:
         """Leave the search tree behind: it lives in its process only."""
         return {"vertices": self.vertices, "faces": self.faces}
+
+
+@cache
+def _device() -> EmbreeDevice:
+    """Return Embree itself: to start it takes longer than to build a search tree."""
+    from embreex.rtcore import EmbreeDevice
+
+    return EmbreeDevice()
 
 
 def make_furniture(kind: str, rng: np.random.Generator) -> Obstacle:

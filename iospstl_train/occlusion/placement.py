@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -141,18 +142,45 @@ def estimate_floor(
     return float(np.percentile(lowest, settings.floor_percentile)) - settings.foot_height_m
 
 
-def look(xyz: NDArray[np.floating], observed: BoolArray, rng: np.random.Generator) -> Sight:
-    """Look from the camera at one person in one frame, drawn from those observed."""
+def look(
+    xyz: NDArray[np.floating],
+    observed: BoolArray,
+    joints_of: Sequence[FloatArray],
+    rng: np.random.Generator,
+) -> Sight:
+    """Look from the camera at one person in one frame, drawn from those observed.
+
+    Parameters
+    ----------
+    xyz, observed
+        As of `estimate_floor`.
+    joints_of : sequence of ndarray of shape (n, 3), float
+        Observed joints of each person in all frames.
+    rng : numpy.random.Generator
+    """
     seen = np.argwhere(observed.any(axis=-1))  # (n, 2): frame, person
     frame, person = seen[rng.integers(len(seen))]
     body = np.median(xyz[frame, person][observed[frame, person]].astype(np.float64), axis=0)
     ahead = np.array([body[0], 0.0, body[2]]) / max(float(np.hypot(body[0], body[2])), 1e-6)
     aside = np.array([ahead[2], 0.0, -ahead[0]])
-    joints = xyz[:, person][observed[:, person]].astype(np.float64)
-    slopes = joints @ aside / np.maximum(joints @ ahead, 0.1)
-    low, high = np.percentile(slopes, (5, 95))  # without the noise at the edges
-    near_m = np.percentile(xyz[observed].astype(np.float64) @ ahead, 1)
-    return Sight(ahead, aside, float(near_m), (float(low), float(high)))
+    depths_m = [joints @ ahead for joints in joints_of]
+    slopes = joints_of[person] @ aside / np.maximum(depths_m[person], 0.1)
+    low, high = _percentiles(slopes, 5, 95)  # without the noise at the edges
+    (near_m,) = _percentiles(np.concatenate(depths_m), 1)
+    return Sight(ahead, aside, near_m, (low, high))
+
+
+def _percentiles(values: FloatArray, *percentiles: float) -> list[float]:
+    """Return percentiles of values (n,) as NumPy does, which takes longer for so few."""
+    ordered = np.sort(values)
+    found = []
+    for percentile in percentiles:
+        place = percentile / 100 * (len(ordered) - 1)
+        below = int(place)
+        above = min(below + 1, len(ordered) - 1)
+        part = place - below
+        found.append(float(ordered[below] * (1 - part) + ordered[above] * part))
+    return found
 
 
 def place_object(
@@ -165,13 +193,15 @@ def place_object(
 ) -> PlacedObject:
     """Draw turn and place of one object before the body, at most touching its outline."""
     width, _, depth = size_m
-    yaw = float(rng.uniform(*np.radians(settings.yaw_deg)))
-    turn = yaw - np.arctan2(sight.ahead[0], sight.ahead[2])  # against the line of sight
-    cos, sin = abs(np.cos(turn)), abs(np.sin(turn))
+    low_deg, high_deg = settings.yaw_deg
+    yaw = rng.uniform(math.radians(low_deg), math.radians(high_deg))
+    turn = yaw - math.atan2(sight.ahead[0], sight.ahead[2])  # against the line of sight
+    cos, sin = abs(math.cos(turn)), abs(math.sin(turn))
     half_depth, half_width = (width * sin + depth * cos) / 2, (width * cos + depth * sin) / 2
     nearest = settings.gap_m + half_depth
     farthest = max(nearest, sight.near_m - nearest)
-    ahead_m = np.clip(rng.uniform(*settings.depth_frac) * sight.near_m, nearest, farthest)
+    ahead_m = rng.uniform(*settings.depth_frac) * sight.near_m
+    ahead_m = min(max(ahead_m, nearest), farthest)
     low, high = sight.slopes
     reach = settings.overlap * ((high - low) / 2 + half_width / ahead_m)
     slope = (low + high) / 2 + rng.uniform(-reach, reach)
@@ -182,13 +212,26 @@ def place_object(
 
 def move_to_object(points: FloatArray, placed: PlacedObject) -> FloatArray:
     """Move points (n, 3) from the camera frame into that of an object."""
-    moved: FloatArray = points - np.array(placed.position_m)
-    moved[:, [0, 2]] = moved[:, [0, 2]] @ _turn(placed)
-    return moved
+    return turn_to_object(points - np.array(placed.position_m), placed)
+
+
+def turn_to_object(directions: FloatArray, placed: PlacedObject) -> FloatArray:
+    """Turn directions (n, 3) from the camera frame into that of an object."""
+    cos, sin = math.cos(placed.yaw_rad), math.sin(placed.yaw_rad)
+    x, z = directions[:, 0], directions[:, 2]
+    turned = np.empty_like(directions)
+    turned[:, 0] = cos * x - sin * z
+    turned[:, 1] = directions[:, 1]
+    turned[:, 2] = sin * x + cos * z
+    return turned
 
 
 def have_contact(first: PlacedObject, second: PlacedObject) -> bool:
     """Tell whether the rectangles that two objects cover on the floor overlap."""
+    (x, _, z), (other_x, _, other_z) = first.position_m, second.position_m
+    reach = sum(math.hypot(item.size_m[0], item.size_m[2]) / 2 for item in (first, second))
+    if math.hypot(x - other_x, z - other_z) > reach:
+        return False
     corners = [_floor_corners(placed) for placed in (first, second)]
     for placed in (first, second):  # apart if a side of either rectangle separates them
         one, other = (points @ _turn(placed) for points in corners)
@@ -208,5 +251,5 @@ def _floor_corners(placed: PlacedObject) -> FloatArray:
 
 def _turn(placed: PlacedObject) -> FloatArray:
     """Return the rotation (2, 2) in the floor plane (x, z): camera from object."""
-    cos, sin = np.cos(placed.yaw_rad), np.sin(placed.yaw_rad)
+    cos, sin = math.cos(placed.yaw_rad), math.sin(placed.yaw_rad)
     return np.array([[cos, sin], [-sin, cos]])

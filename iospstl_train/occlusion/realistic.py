@@ -29,6 +29,7 @@ from iospstl_train.occlusion.placement import (
     look,
     move_to_object,
     place_object,
+    turn_to_object,
 )
 
 __all__ = ["PlacedObject", "RealisticSettings", "find_hidden", "hide_behind_furniture"]
@@ -95,7 +96,8 @@ def hide_behind_furniture(
         raise ValueError(f"present: expected shape {xyz.shape[:2]}, got {present.shape}")
     if meshes is not None and not meshes:
         raise ValueError("meshes: expected at least one, or None for generated furniture")
-    observed = present[..., None] & np.isfinite(xyz).all(axis=-1)
+    finite = np.isfinite(xyz)
+    observed = present[..., None] & finite[..., 0] & finite[..., 1] & finite[..., 2]
     joints = xyz[observed].astype(np.float64)  # (n_observed, 3)
     hidden = np.zeros(observed.shape, dtype=np.bool_)
     objects: list[PlacedObject] = []
@@ -103,9 +105,11 @@ def hide_behind_furniture(
         return hidden, objects
     check_in_front(joints)
     floor_m = estimate_floor(xyz, observed, foot_joints, settings)
+    persons = range(xyz.shape[1])
+    joints_of = [xyz[:, one][observed[:, one]].astype(np.float64) for one in persons]
     least_miss = np.inf
     for _ in range(settings.n_tries):
-        sight = look(xyz, observed, rng)
+        sight = look(xyz, observed, joints_of, rng)
         drawn = _draw_objects(meshes, sight, floor_m, rng, settings)
         behind = np.any([find_hidden(joints, mesh, placed) for mesh, placed in drawn], axis=0)
         miss = _miss(joints, behind, drawn, settings)
@@ -135,9 +139,9 @@ def find_hidden(joints: FloatArray, mesh: Obstacle, placed: PlacedObject) -> Boo
         True where a triangle lies between the camera and the joint.
     """
     # The rays are moved, not the mesh: so the search tree of a mesh serves every placement.
-    camera = move_to_object(np.zeros((1, 3)), placed)
-    rays = (move_to_object(joints, placed) - camera).astype(np.float32)
-    origins = np.repeat(camera.astype(np.float32), len(rays), axis=0)
+    camera = move_to_object(np.zeros((1, 3)), placed).astype(np.float32)
+    rays = turn_to_object(joints, placed).astype(np.float32)
+    origins = np.repeat(camera, len(rays), axis=0)
     whole = np.ones(len(rays), dtype=np.float32)  # a ray ends at its joint
     hits = mesh.scene.run(origins, rays, dists=whole, query="OCCLUDED")
     hidden: BoolArray = hits != _NO_HIT
@@ -183,8 +187,9 @@ def _miss(
 def _find_inside(joints: FloatArray, mesh: Obstacle, placed: PlacedObject) -> BoolArray:
     """Tell which joints (n, 3) are in an object's bounding box."""
     low, high = mesh.bounds
-    moved = move_to_object(joints, placed)
-    inside: BoolArray = ((moved >= low) & (moved <= high)).all(axis=-1)
+    x, y, z = move_to_object(joints, placed).T
+    inside: BoolArray = (low[0] <= x) & (x <= high[0]) & (low[1] <= y) & (y <= high[1])
+    inside &= (low[2] <= z) & (z <= high[2])
     return inside
 
 
