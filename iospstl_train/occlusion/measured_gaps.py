@@ -24,6 +24,8 @@ FORMAT = "iospstl-gaps"
 VERSION = 1
 FEW_FRAMES = 1000
 """Of fewer frames, about half a minute, statistics are rough."""
+FEW_GAPS = 100
+"""The same for gaps of single joints."""
 _N_PAIRS = 3
 
 
@@ -95,8 +97,11 @@ class MeasuredGaps:
             f"measured gaps: {len(lengths)}, median {np.median(lengths) / self.fps:.2f} s, mean "
             f"{lengths.mean() / self.fps:.2f} s; often together: {', '.join(self._pairs())}",
         ]
-        if len(self.missing) < FEW_FRAMES:
-            lines.append(f"these are rough: fewer than {FEW_FRAMES} frames; record more")
+        if len(self.missing) < FEW_FRAMES or len(lengths) < FEW_GAPS:
+            lines.append(
+                f"these are rough: expected at least {FEW_FRAMES} frames and {FEW_GAPS} gaps, got "
+                f"{len(self.missing)} and {len(lengths)}; record more"
+            )
         return lines
 
     def _pairs(self) -> list[str]:

@@ -159,7 +159,9 @@ def test_what_was_measured_is_told():
     assert first.startswith("measured on 6000 frames in 1 tracks at 30 fps: ")
     assert "FootRight 29.7%" in first
     assert "ElbowLeft and WristLeft (100%)" in second
-    assert measured(300).lines()[-1].startswith("these are rough: fewer than 1000 frames")
+    rough = measured(300).lines()[-1]
+    assert rough.startswith("these are rough: expected at least 1000 frames and 100 gaps, got 300")
+    assert "rough" not in measured(6000).lines()[-1]
 
 
 # Sources.
