@@ -42,7 +42,12 @@ TRAIN = [
 ]
 DASK = ["dask", "distributed"]
 BAGS = ["pyyaml", "rosbags>=0.11.9", "tqdm"]
-TEST = ["onnx", "pytest<9", "pytest-timeout"]  # pytest 9 breaks the plugin of launch_testing
+TEST = [
+    "hypothesis",
+    "onnx",
+    "pytest<9",
+    "pytest-timeout",
+]  # pytest 9 breaks the plugin of launch_testing
 
 
 class WithData(Distribution):
@@ -68,7 +73,7 @@ setup(
     author="IosPSTL maintainers",
     python_requires=">=3.10",
     packages=find_packages(include=[name for top in PACKAGES for name in (top, f"{top}.*")]),
-    package_data={"": ["py.typed"], "iospstl_train": ["presets/*.yaml"]},
+    package_data={"": ["py.typed"], "iospstl_train": ["presets/*.yaml", "data/*.txt"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
@@ -100,7 +105,7 @@ setup(
         "bags": BAGS,  # label-bag and the player's bags, on a machine without ROS too
         "baselines": ["pypots"],
         "test": TEST,  # by this name `colcon test` knows that there are tests
-        "dev": [*TEST, *DASK, "hypothesis", *BAGS, "mypy", "ruff", "types-PyYAML", "types-tqdm"],
+        "dev": [*TEST, *DASK, *BAGS, "mypy", "ruff", "types-PyYAML", "types-tqdm"],
     },
     zip_safe=False,
 )

@@ -18,7 +18,8 @@ NOT_TRACKED, INFERRED, TRACKED = 0, 1, 2
 _N_BODY_FIELDS = 10
 _N_JOINT_FIELDS = 12
 _COLUMNS = (0, 1, 2, 11)  # x, y, z, tracking state; between them pixels and orientation
-_MAX_BODIES = 1000  # Kinect tracks six; far above that, the line is not a body count
+_MAX_BODIES = 10  # Kinect tracks six; above that, the line is not a body count
+_MAX_CELLS = 1_000_000  # frames of all bodies, 300 MB; the dataset has some thousands a file
 _OTHER_BLANKS_TO_SPACE = bytes.maketrans(b"\t\r\x0b\x0c\x1c\x1d\x1e\x1f", b" " * 8)
 _REMEDY = "unpack this file again, or put its name on the missing list"
 
@@ -102,6 +103,8 @@ def read_bodies(path: Path) -> SkeletonFile:
             blocks.append(_Block(body, frame, lines.number))
             joints.extend(lines.take_joints(where))
     lines.take_end(n_frames)
+    if n_frames * len(bodies) > _MAX_CELLS:
+        lines.fail(1, f"a recording of minutes, got {n_frames} frames and {len(bodies)} bodies")
     values = _to_numbers(lines, joints, blocks)
     return SkeletonFile(n_frames, _split_bodies(n_frames, len(bodies), blocks, values))
 

@@ -1,7 +1,8 @@
 """The store, read: a folder of memory-mapped arrays with all sequences of a dataset.
 
 ``ROOT/DATASET/`` holds ``manifest.json``, ``xyz.npy`` (all frames one after another),
-``present.npy``, ``offset.npy``, one array a field, and ``names.json``. Its ``occlusion/NAME/``
+``present.npy``, ``offset.npy``, one array a field, and ``names.json``; ``tracking.npy`` where the
+source says which joints a Kinect tracked. Its ``occlusion/NAME/``
 holds ``hidden.npy``: which observed cells a camera would not have seen. Coordinates are never
 changed, so that what was hidden can be compared with the truth.
 """
@@ -51,6 +52,8 @@ class Store:
     fields : mapping of str to ndarray of shape (n_sequences,), int64
         label, subject, view and setup.
     names : tuple of str
+    tracking : ndarray of shape (total_frames, n_persons, n_joints), int8, optional
+        0 not tracked, 1 inferred, 2 tracked; None where the source does not say.
     """
 
     folder: Path
@@ -65,6 +68,7 @@ class Store:
     offset: NDArray[np.int64]
     fields: Mapping[str, NDArray[np.int64]]
     names: tuple[str, ...]
+    tracking: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -158,7 +162,13 @@ def open_store(folder: Path) -> Store:
         offset=np.load(folder / "offset.npy", allow_pickle=False),
         fields={name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in FIELDS},
         names=tuple(read_json(folder / "names.json")["names"]),
+        tracking=_load_tracking(folder),
     )
+
+
+def _load_tracking(folder: Path) -> NDArray[np.int8] | None:
+    path = folder / "tracking.npy"
+    return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
 
 
 def find_occlusion(store: Store, name: str) -> Occlusion:

@@ -123,9 +123,9 @@ def store_clips(
 
 def skeleton_clip(path: Path) -> Clip:
     """Read one ``.skeleton`` file; the label is the class code in its name."""
-    xyz, present = read_skeleton_file(path)
+    persons = read_skeleton_file(path)
     code = re.search(r"A\d{3}", path.stem)
-    return Clip(path.stem, code.group() if code else "unlabelled", xyz, present)
+    return Clip(path.stem, code.group() if code else "unlabelled", persons.xyz, persons.present)
 
 
 def hide_more(

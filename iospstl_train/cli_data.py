@@ -32,7 +32,9 @@ def add_prepare(commands: Commands) -> None:
     npz = add_archive_options(parser)
     npz.add_argument("--split", help="such as 'train: view in 1,2; test: view in 3'")
     ntu = parser.add_argument_group("ntu60, ntu120")
-    ntu.add_argument("--missing-list", type=Path, help="names of files without skeletons")
+    ntu.add_argument(
+        "--missing-list", type=Path, help="names to leave out; as published if left out"
+    )
     ntu.add_argument(
         "--inferred-is-missing", action="store_true", help="drop joints that the Kinect inferred"
     )

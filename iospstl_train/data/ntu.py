@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -12,28 +11,16 @@ from iospstl_core.errors import InputError
 from iospstl_core.skeleton import NTU_25
 from iospstl_core.skeleton_file import N_PERSONS, read_skeleton_file
 from iospstl_train.data.ntu_classes import NTU_CLASS_NAMES
+from iospstl_train.data.ntu_names import (
+    N_CLASSES,
+    SPLITS,
+    belongs_to,
+    missing_names,
+    parse_name,
+    published,
+)
 from iospstl_train.data.recording import Recording, SkippedRecording
 from iospstl_train.data.source import Source
-
-N_CLASSES = {"ntu60": 60, "ntu120": 120}
-LAST_SETUP = {"ntu60": 17, "ntu120": 32}
-
-_XSUB_60 = "1,2,4,5,8,9,13-19,25,27,28,31,34,35,38"
-_XSUB_120 = _XSUB_60 + ",45-47,49,50,52-59,70,74,78,80-86,89,91-95,97,98,100,103"
-_EVEN_SETUPS = ",".join(str(setup) for setup in range(2, 33, 2))
-_ODD_SETUPS = ",".join(str(setup) for setup in range(1, 33, 2))
-SPLITS = {
-    "ntu60": {
-        "xsub": f"train: subject in {_XSUB_60}; test: subject not in {_XSUB_60}",
-        "xview": "train: view in 2,3; test: view in 1",
-    },
-    "ntu120": {
-        "xsub": f"train: subject in {_XSUB_120}; test: subject not in {_XSUB_120}",
-        "xset": f"train: setup in {_EVEN_SETUPS}; test: setup in {_ODD_SETUPS}",
-    },
-}
-
-_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 
 
 class NtuItem(NamedTuple):
@@ -60,7 +47,7 @@ def open_ntu(
         Folder with ``SsssCcccPpppRrrrAaaa.skeleton`` files, also in folders below it.
     missing_list : Path, optional
         Text file of names to leave out, one on a line, with or without extension, as the owners
-        publish it (lines of prose are no names).
+        publish it (lines of prose are no names); their list of 535 names if left out.
     inferred_is_missing : bool, default=False
         Also treat a joint that the Kinect inferred as not observed.
 
@@ -75,7 +62,7 @@ def open_ntu(
         If there are no such files, one name lies there twice, or the list holds no names.
     """
     paths = _list_files(dataset, data)
-    missing = _read_missing_list(missing_list) if missing_list is not None else frozenset()
+    missing = missing_names() if missing_list is None else _read_missing_list(missing_list)
     return Source(
         dataset=dataset,
         layout=NTU_25,
@@ -85,6 +72,7 @@ def open_ntu(
         splits=SPLITS[dataset],
         items=[NtuItem(path, path.stem in missing) for path in paths],
         read=partial(read_sequence, inferred_is_missing=inferred_is_missing),
+        published=partial(published, dataset),
     )
 
 
@@ -111,23 +99,25 @@ def read_sequence(
         If the file is cut or malformed.
     """
     name = item.path.stem
-    fields = _parse_name(name)
-    if fields is None:
+    numbers = parse_name(name)
+    if numbers is None:
         return SkippedRecording(name, "the file name is not one of SsssCcccPpppRrrrAaaa.skeleton")
     if item.listed_missing:
         return SkippedRecording(name, "on the missing-skeleton list")
-    xyz, present = read_skeleton_file(item.path, inferred_is_missing=inferred_is_missing)
-    if not present.any():
-        return SkippedRecording(name, f"no body in any of its {len(xyz)} frames")
-    setup, view, subject, _, action = fields
-    return Recording(name, xyz, present, action - 1, subject=subject, view=view, setup=setup)
-
-
-def _parse_name(name: str) -> tuple[int, ...] | None:
-    match = _NAME.fullmatch(name)
-    if match is None or not 1 <= int(match[5]) <= len(NTU_CLASS_NAMES):
-        return None
-    return tuple(map(int, match.groups()))
+    persons = read_skeleton_file(item.path, inferred_is_missing=inferred_is_missing)
+    if not persons.present.any():
+        return SkippedRecording(name, f"no body in any of its {len(persons.xyz)} frames")
+    return Recording(
+        name,
+        persons.xyz,
+        persons.present,
+        numbers.label,
+        subject=numbers.subject,
+        view=numbers.view,
+        setup=numbers.setup,
+        tracking=persons.tracking,
+        cleaned=persons.cleaned,
+    )
 
 
 def _list_files(dataset: str, data: Path) -> list[Path]:
@@ -142,7 +132,7 @@ def _list_files(dataset: str, data: Path) -> list[Path]:
         if one.name == other.name:
             raise InputError(f"{data}: expected every name once, got {one} and {other}; keep one")
     chosen = [path for path in paths if _belongs(dataset, path.stem)]
-    if not any(_parse_name(path.stem) for path in chosen):
+    if not any(parse_name(path.stem) for path in chosen):
         raise InputError(
             f"{data}: expected files of {dataset} named like S001C001P001R001A001.skeleton, got "
             f"none ({len(paths)} other .skeleton files); set --data to the folder that holds them"
@@ -152,10 +142,8 @@ def _list_files(dataset: str, data: Path) -> list[Path]:
 
 def _belongs(dataset: str, name: str) -> bool:
     """Leave out what is known to be of the other part; an unknown name is for `read_sequence`."""
-    fields = _parse_name(name)
-    return fields is None or (
-        fields[4] <= N_CLASSES[dataset] and 1 <= fields[0] <= LAST_SETUP[dataset]
-    )
+    parsed = parse_name(name)
+    return parsed is None or belongs_to(dataset, parsed)
 
 
 def _read_missing_list(path: Path) -> frozenset[str]:
@@ -169,7 +157,7 @@ def _read_missing_list(path: Path) -> frozenset[str]:
         if len(words) != 1 or words[0].startswith("#"):
             continue  # prose, as at the head of the published lists
         name = words[0].removesuffix(".skeleton")
-        if _parse_name(name) is None:
+        if parse_name(name) is None:
             raise InputError(
                 f"{path}: line {number}: expected a name like S001C002P005R002A008, "
                 f"got '{name[:40]}'; correct or remove the line"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,10 @@ class Recording:
         Class index, from 0.
     subject, view, setup : int
         As the source numbers them; -1 where it does not say.
+    tracking : ndarray of shape (n_frames, n_persons, n_joints), int8, optional
+        What a Kinect said about each joint: 0 not tracked, 1 inferred, 2 tracked; 0 where absent.
+    cleaned : mapping of str to int
+        What the reader cleaned, in words -> how often.
     """
 
     name: str
@@ -36,6 +41,8 @@ class Recording:
     subject: int = -1
     view: int = -1
     setup: int = -1
+    tracking: NDArray[np.int8] | None = None
+    cleaned: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

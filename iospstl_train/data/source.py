@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iospstl_core.skeleton import MAX_COORDINATE_M, SkeletonLayout
+from iospstl_train.data.published import Published
 from iospstl_train.data.recording import Recording, SkippedRecording
 
 
@@ -35,6 +36,8 @@ class Source:
         One picklable item per sequence.
     read : callable
         Turns an item into its recording, or says why it is left out; picklable.
+    published : callable, optional
+        Returns what everybody who prepares the dataset should have, to compare with.
     """
 
     dataset: str
@@ -45,6 +48,7 @@ class Source:
     splits: Mapping[str, str]
     items: Sequence[Any]
     read: Callable[[Any], Recording | SkippedRecording]
+    published: Callable[[], Published] | None = None
 
 
 def coordinate_fault(xyz: NDArray[Any]) -> str | None:

@@ -15,6 +15,7 @@ from iospstl_core.errors import InputError
 from iospstl_core.files import describe_files, new_folder, write_json
 from iospstl_core.skeleton import SkeletonLayout, layout_to_mapping
 from iospstl_core.store import FIELDS, STORE_VERSION, Store, open_store
+from iospstl_train.data.growing_array import GrowingArray
 from iospstl_train.data.recording import Recording
 
 BoolArray = NDArray[np.bool_]
@@ -76,8 +77,7 @@ def write_store(
         rows = _write_frames(partial, recordings, int(manifest["n_persons"]), layout.n_joints)
         if not rows:
             raise InputError(f"{folder}: expected at least one sequence to store, got none")
-        lengths = [row[0] for row in rows]
-        np.save(partial / "offset.npy", np.cumsum([0, *lengths]).astype(np.int64))
+        np.save(partial / "offset.npy", np.cumsum([0, *(row[0] for row in rows)]).astype(np.int64))
         for column, name in enumerate(FIELDS, start=2):
             np.save(partial / f"{name}.npy", np.array([row[column] for row in rows], np.int64))
         write_json(partial / "names.json", {"names": [row[1] for row in rows]})
@@ -91,25 +91,25 @@ def write_store(
 def _write_frames(
     folder: Path, recordings: Iterable[Recording], n_persons: int, n_joints: int
 ) -> list[tuple[Any, ...]]:
-    """Append all frames to flat files, wrap them as ``.npy``; return a row a sequence."""
+    """Append all frames to the store's arrays; return a row a sequence."""
     rows: list[tuple[Any, ...]] = []
-    raw = {"xyz": folder / "xyz.raw", "present": folder / "present.raw"}
-    with raw["xyz"].open("wb") as xyz_file, raw["present"].open("wb") as present_file:
+    cells = (n_persons, n_joints)
+    is_tracked = False
+    with (
+        GrowingArray(folder / "xyz.npy", np.float32, (*cells, 3)) as xyz,
+        GrowingArray(folder / "present.npy", np.bool_, (n_persons,)) as present,
+        GrowingArray(folder / "tracking.npy", np.int8, cells) as tracking,
+    ):
         for item in recordings:
-            xyz_file.write(np.ascontiguousarray(item.xyz, dtype=np.float32).tobytes())
-            present_file.write(np.ascontiguousarray(item.present, dtype=bool).tobytes())
-            row = (len(item.xyz), item.name, item.label, item.subject, item.view, item.setup)
-            rows.append(row)
-    n_frames = sum(row[0] for row in rows)
-    shapes = {"xyz": (n_frames, n_persons, n_joints, 3), "present": (n_frames, n_persons)}
-    for name, dtype in (("xyz", np.float32), ("present", np.bool_)):
-        if n_frames:
-            target = open_memmap(folder / f"{name}.npy", "w+", dtype, shapes[name])
-            source = np.memmap(raw[name], dtype, "r", shape=shapes[name])
-            for start in range(0, n_frames, 1 << 14):
-                target[start : start + (1 << 14)] = source[start : start + (1 << 14)]
-            target.flush()
-        raw[name].unlink()
+            xyz.append(item.xyz)
+            present.append(item.present)
+            if item.tracking is not None:
+                is_tracked = True
+                tracking.append(item.tracking)
+            rows.append((len(item.xyz), item.name, *(getattr(item, name) for name in FIELDS)))
+        assert tracking.n_rows in (0, xyz.n_rows), "a source tells tracking always or never"
+    if not is_tracked:
+        (folder / "tracking.npy").unlink()
     return rows
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 
@@ -40,6 +41,42 @@ def test_ntu60_from_files_to_an_encoder(command, ntu_files, tmp_path):
     assert out == f"{tmp_path / 'run'}: trained on 4 sequences\n"
     described = json.loads((tmp_path / "run" / "run.json").read_text())
     assert described["provenance"] == {"dataset": "ntu60", "split": "xview", "occlusion": None}
+
+
+def test_ntu60_is_cleaned_counted_and_compared(command, ntu_files, tmp_path, write_skeleton_file):
+    folder = tmp_path / "files"
+    shutil.copytree(ntu_files, folder)
+    two = make_recording(3, SyntheticSettings(n_subjects=1)).xyz[:40, [0, 0]]
+    two[:, 1, :, 0] += 1
+    two[20:] = two[20:, ::-1]  # the ids change hands
+    write_skeleton_file(folder / "S001C001P008R001A050.skeleton", two)
+    write_skeleton_file(folder / "S001C001P009R001A001.skeleton", two[:, :1])  # not published
+    write_skeleton_file(folder / "S001C002P005R002A008.skeleton", two[:, :1])  # known as broken
+    write_skeleton_file(folder / "S001C001P002R001A002.skeleton", two[:, :0])  # nobody
+    status, out, _ = command("prepare", *data(tmp_path, "ntu60"), "--data", folder)
+    assert status == 0
+    store = tmp_path / "ntu60"
+    lines = out.splitlines()
+    assert lines[:-1] == [
+        f"{store}: 10 sequences, 240 frames",
+        "left out 1: no body in any of its 40 frames",
+        "left out 1: on the missing-skeleton list",
+        "split xsub: 6 train / 4 test; published: 40091 train / 16487 test",
+        "split xview: 4 train / 6 test; published: 37646 train / 18932 test",
+        "cleaned: 1 exchanged body ids in 1 sequences",
+        "not there: 56568 of 56578 published sequences: S001C001P001R001A001, "
+        "S001C001P001R001A002, S001C001P001R001A003 and 56565 more",
+        "not published: 1 sequences: S001C001P009R001A001",
+        f"the names of all that: {store / 'report.json'}",
+    ]
+    assert re.fullmatch(r"read 12 in \d+\.\d s: \d+ a second, \d+ process(es)?", lines[-1])
+    report = json.loads((store / "report.json").read_text())
+    assert report["cleaned"] == {"exchanged body ids": {"S001C001P008R001A050": 1}}
+    assert report["left_out"].keys() == {"S001C002P005R002A008", "S001C001P002R001A002"}
+    assert len(report["not_there"]) == 56568
+    tracking = open_store(store).tracking
+    assert tracking.shape == open_store(store).xyz.shape[:-1]
+    assert set(np.unique(tracking)) == {0, 2}
 
 
 def test_ntu60_without_a_store_names_download_and_command(command, tmp_path, monkeypatch):

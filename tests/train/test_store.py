@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +75,35 @@ def test_round_trip(mine):
     for name in FIELDS:
         assert store.fields[name].tolist() == [getattr(item, name) for item in recordings]
     assert store.label.tolist() == [0, 1, 0]
+
+
+def test_tracking_states_are_kept(tmp_path, mine):
+    assert open_store(mine).tracking is None
+    assert not (mine / "tracking.npy").exists()
+    rng = np.random.default_rng(1)
+    recordings = [
+        replace(item, tracking=rng.integers(0, 3, item.xyz.shape[:-1]).astype(np.int8))
+        for item in make_recordings()
+    ]
+    write_store(tmp_path / "tracked", MANIFEST, KINECT_V1_20, iter(recordings))
+    tracking = open_store(tmp_path / "tracked").tracking
+    np.testing.assert_array_equal(tracking, np.concatenate([r.tracking for r in recordings]))
+
+
+def test_memory_of_writing_does_not_grow_with_the_dataset(tmp_path):
+    """40 MB of frames are written; a few are held."""
+    (long,) = make_recordings(1)
+    long = replace(
+        long,
+        xyz=np.zeros((1000, 2, 20, 3), np.float32),
+        present=np.ones((1000, 2), np.bool_),
+    )
+    tracemalloc.start()
+    write_store(tmp_path / "mine", MANIFEST, KINECT_V1_20, (long for _ in range(84)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert open_store(tmp_path / "mine").xyz.nbytes > 40e6
+    assert peak < 4e6
 
 
 def test_sequence_is_a_copy_and_the_file_read_only(mine):
