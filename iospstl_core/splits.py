@@ -17,6 +17,9 @@ BoolArray = NDArray[np.bool_]
 Fields = Mapping[str, NDArray[np.integer[Any]]]
 
 FIELDS = ("subject", "view", "setup", "label")
+GIVEN = "part"
+"""What sources without names say instead: 1 to train, 2 to test."""
+
 EXAMPLE = "train: view in 1,2; test: view in 3"
 _MAX_DIGITS = 9
 _TOKEN = re.compile(r"\d+|[^\W\d]\w*|\S")
@@ -29,7 +32,7 @@ class Condition:
     Attributes
     ----------
     field : str
-        One of `FIELDS`; labels count from 0.
+        One of `FIELDS`, or `GIVEN`; labels count from 0.
     negated : bool
         True for ``not in``.
     ranges : tuple of (first, last)
@@ -194,7 +197,7 @@ class _Parser:
         return tuple(found)
 
     def _condition(self) -> Condition:
-        if self.word not in FIELDS:
+        if self.word not in (*FIELDS, GIVEN):
             nearest = difflib.get_close_matches(self.word.lower(), FIELDS, n=1)
             hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
             self._fail(f"one of the fields {', '.join(FIELDS)}", hint)

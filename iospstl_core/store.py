@@ -27,6 +27,7 @@ BoolArray = NDArray[np.bool_]
 
 STORE_VERSION = 1
 FIELDS = ("label", "subject", "view", "setup")
+OPTIONAL_FIELDS = ("part",)
 _KEYS = ("dataset", "layout", "class_names", "n_persons", "fps", "splits", "files")
 
 
@@ -50,10 +51,12 @@ class Store:
     present : ndarray of shape (total_frames, n_persons), bool
     offset : ndarray of shape (n_sequences + 1,), int64
     fields : mapping of str to ndarray of shape (n_sequences,), int64
-        label, subject, view and setup.
+        label, subject, view and setup; part where only that says who trains.
     names : tuple of str
     tracking : ndarray of shape (total_frames, n_persons, n_joints), int8, optional
         0 not tracked, 1 inferred, 2 tracked; None where the source does not say.
+    camera_frame : bool
+        False where the source moved or turned the bodies: where the camera stood is lost.
     """
 
     folder: Path
@@ -69,6 +72,7 @@ class Store:
     fields: Mapping[str, NDArray[np.int64]]
     names: tuple[str, ...]
     tracking: NDArray[np.int8] | None = None
+    camera_frame: bool = True
 
     def __len__(self) -> int:
         return len(self.names)
@@ -160,10 +164,17 @@ def open_store(folder: Path) -> Store:
         xyz=np.load(folder / "xyz.npy", mmap_mode="r", allow_pickle=False),
         present=np.load(folder / "present.npy", mmap_mode="r", allow_pickle=False),
         offset=np.load(folder / "offset.npy", allow_pickle=False),
-        fields={name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in FIELDS},
+        fields=_load_fields(folder),
         names=tuple(read_json(folder / "names.json")["names"]),
         tracking=_load_tracking(folder),
+        camera_frame=bool(manifest.get("camera_frame", True)),
     )
+
+
+def _load_fields(folder: Path) -> dict[str, NDArray[np.int64]]:
+    optional = [name for name in OPTIONAL_FIELDS if (folder / f"{name}.npy").is_file()]
+    names = (*FIELDS, *optional)
+    return {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in names}
 
 
 def _load_tracking(folder: Path) -> NDArray[np.int8] | None:

@@ -31,12 +31,22 @@ def add_prepare(commands: Commands) -> None:
     parser.add_argument("--workers", type=int, help="processes; all cores if left out")
     npz = add_archive_options(parser)
     npz.add_argument("--split", help="such as 'train: view in 1,2; test: view in 3'")
-    ntu = parser.add_argument_group("ntu60, ntu120")
+    ntu = parser.add_argument_group(
+        "ntu60, ntu120",
+        "--data is a folder of .skeleton files, *_3danno.pkl of pyskl, an .npz of CTR-GCN or "
+        "MAMP, or a folder with *_data.npy, *_data_nan.npy or *_position.npy and *_label.pkl "
+        "(ST-GCN, CrosSCLR, AimCLR, OPSTL).",
+    )
     ntu.add_argument(
         "--missing-list", type=Path, help="names to leave out; as published if left out"
     )
     ntu.add_argument(
         "--inferred-is-missing", action="store_true", help="drop joints that the Kinect inferred"
+    )
+    ntu.add_argument(
+        "--kind",
+        choices=("data", "data-nan", "position"),
+        help="of a folder with several kinds of .npy files; told by content if left out",
     )
     synthetic = parser.add_argument_group("synthetic")
     synthetic.add_argument("--subjects", type=int, default=12, help="number of actors")

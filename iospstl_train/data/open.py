@@ -13,7 +13,7 @@ import yaml
 from iospstl_core.errors import InputError
 from iospstl_core.skeleton import LAYOUTS, SkeletonLayout, get_layout, layout_from_mapping
 from iospstl_train.data.npz import open_npz
-from iospstl_train.data.ntu import open_ntu
+from iospstl_train.data.ntu_formats import open_ntu_copy
 from iospstl_train.data.nw_ucla import open_nw_ucla
 from iospstl_train.data.source import Source
 from iospstl_train.data.store import SOURCES_OF_DATA
@@ -52,11 +52,12 @@ def _data(options: argparse.Namespace) -> Path:
 
 
 def _open_ntu(options: argparse.Namespace) -> Source:
-    return open_ntu(
+    return open_ntu_copy(
         options.dataset,
         _data(options),
         options.missing_list,
         inferred_is_missing=options.inferred_is_missing,
+        kind=options.kind,
     )
 
 

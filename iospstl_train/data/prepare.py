@@ -38,6 +38,8 @@ class PrepareReport:
         What the store should hold.
     difference : Difference, optional
         Between that and what it holds.
+    notes : tuple of str
+        What the reader tells.
     n_read, seconds, n_workers : int, float, int
         Items that were read and written, by how many processes, and how long it took.
     """
@@ -47,6 +49,7 @@ class PrepareReport:
     cleaned: dict[str, dict[str, int]] = field(default_factory=dict)
     published: Published | None = None
     difference: Difference | None = None
+    notes: tuple[str, ...] = ()
     n_read: int = 0
     seconds: float = 0.0
     n_workers: int = 1
@@ -64,6 +67,7 @@ class PrepareReport:
             for what, counts in self.cleaned.items()
         ]
         lines += self.difference.lines() if self.difference is not None else []
+        lines += self.notes
         if any(self.content().values()):
             lines.append(f"the names of all that: {folder / REPORT}")
         return [*lines, *self._describe_speed()]
@@ -117,7 +121,7 @@ def prepare(
         Also written into the store, as ``report.json``.
     """
     n_workers = n_workers or os.cpu_count() or 1
-    report = PrepareReport(n_read=len(source.items), n_workers=n_workers)
+    report = PrepareReport(notes=source.notes, n_read=len(source.items), n_workers=n_workers)
 
     def recordings() -> Iterator[Recording]:
         for item in map_in_order(source.read, source.items, source.dataset, n_workers):
@@ -135,6 +139,7 @@ def prepare(
         "n_persons": source.n_persons,
         "fps": source.fps,
         "splits": dict(source.splits),
+        "camera_frame": source.camera_frame,
         "steps": [{"step": "prepare", **arguments}],
     }
     manifest["skipped"] = report.skipped

@@ -26,8 +26,8 @@ class Recording:
         True where the person is there at all.
     label : int
         Class index, from 0.
-    subject, view, setup : int
-        As the source numbers them; -1 where it does not say.
+    subject, view, setup, part : int
+        As the source numbers them; -1 where it does not say. The part is 1 to train, 2 to test.
     tracking : ndarray of shape (n_frames, n_persons, n_joints), int8, optional
         What a Kinect said about each joint: 0 not tracked, 1 inferred, 2 tracked; 0 where absent.
     cleaned : mapping of str to int
@@ -41,6 +41,7 @@ class Recording:
     subject: int = -1
     view: int = -1
     setup: int = -1
+    part: int = -1
     tracking: NDArray[np.int8] | None = None
     cleaned: Mapping[str, int] = field(default_factory=dict)
 

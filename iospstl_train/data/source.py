@@ -38,6 +38,10 @@ class Source:
         Turns an item into its recording, or says why it is left out; picklable.
     published : callable, optional
         Returns what everybody who prepares the dataset should have, to compare with.
+    camera_frame : bool, default=True
+        False where the source moved or turned the bodies.
+    notes : tuple of str
+        What else to tell whoever prepares it.
     """
 
     dataset: str
@@ -49,6 +53,8 @@ class Source:
     items: Sequence[Any]
     read: Callable[[Any], Recording | SkippedRecording]
     published: Callable[[], Published] | None = None
+    camera_frame: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def coordinate_fault(xyz: NDArray[Any]) -> str | None:

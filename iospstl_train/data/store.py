@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from iospstl_core.errors import InputError
 from iospstl_core.files import describe_files, new_folder, write_json
 from iospstl_core.skeleton import SkeletonLayout, layout_to_mapping
-from iospstl_core.store import FIELDS, STORE_VERSION, Store, open_store
+from iospstl_core.store import FIELDS, OPTIONAL_FIELDS, STORE_VERSION, Store, open_store
 from iospstl_train.data.growing_array import GrowingArray
 from iospstl_train.data.recording import Recording
 
@@ -78,8 +78,10 @@ def write_store(
         if not rows:
             raise InputError(f"{folder}: expected at least one sequence to store, got none")
         np.save(partial / "offset.npy", np.cumsum([0, *(row[0] for row in rows)]).astype(np.int64))
-        for column, name in enumerate(FIELDS, start=2):
-            np.save(partial / f"{name}.npy", np.array([row[column] for row in rows], np.int64))
+        for column, name in enumerate((*FIELDS, *OPTIONAL_FIELDS), start=2):
+            values = np.array([row[column] for row in rows], np.int64)
+            if name in FIELDS or (values >= 0).all():
+                np.save(partial / f"{name}.npy", values)
         write_json(partial / "names.json", {"names": [row[1] for row in rows]})
         files = describe_files(partial)
         content = {"format_version": STORE_VERSION, **manifest, "n_sequences": len(rows)}
@@ -106,7 +108,8 @@ def _write_frames(
             if item.tracking is not None:
                 is_tracked = True
                 tracking.append(item.tracking)
-            rows.append((len(item.xyz), item.name, *(getattr(item, name) for name in FIELDS)))
+            numbers = [getattr(item, name) for name in (*FIELDS, *OPTIONAL_FIELDS)]
+            rows.append((len(item.xyz), item.name, *numbers))
         assert tracking.n_rows in (0, xyz.n_rows), "a source tells tracking always or never"
     if not is_tracked:
         (folder / "tracking.npy").unlink()

@@ -91,6 +91,9 @@ class Kind:
         the kind draws from, or takes it from the manifest of an earlier occlusion.
     source_option : str
         The command's option for it.
+    needs_camera : bool
+        Hides what lies behind or below something, seen from the camera: of no use where a store
+        has lost the camera's place.
     """
 
     text: str
@@ -101,6 +104,7 @@ class Kind:
     at_severity: Callable[[Any, float], Any] | None = None
     open_source: Callable[[Path | None, dict[str, Any] | None, Store, Any], Source] | None = None
     source_option: str | None = None
+    needs_camera: bool = False
 
     def with_severity(self, settings: Any, severity: float) -> Any:
         """Return the settings with another severity; raise InputError if it has no such value."""

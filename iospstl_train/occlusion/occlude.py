@@ -190,8 +190,14 @@ def _read_settings(occlusion: Occlusion) -> tuple[str, Any]:
 def _open_source(
     store: Store, kind: str, settings: Any, path: Path | None, earlier: dict[str, Any] | None
 ) -> Source:
-    """Read what a kind draws from; refuse files for a kind that has no use for them."""
+    """Read what a kind draws from; refuse stores and files that it has no use for."""
     found = KINDS[kind]
+    if found.needs_camera and not store.camera_frame:
+        raise InputError(
+            f"{store.folder}: expected camera coordinates for the kind '{kind}', got bodies that "
+            "were moved or turned; prepare raw files, *_data.npy or *_3danno.pkl, or choose "
+            "another kind"
+        )
     if path is not None and found.source_option is None:
         options = [f"{item.source_option} for {name}" for name, item in KINDS.items()]
         known = ", ".join(option for option in options if not option.startswith("None"))

@@ -236,4 +236,5 @@ REALISTIC = Kind(
     at_severity=_at_severity,
     open_source=_open,
     source_option="--meshes",
+    needs_camera=True,
 )

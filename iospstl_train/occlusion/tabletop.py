@@ -66,4 +66,5 @@ TABLETOP = Kind(
     hide=_hide,
     severity="level",
     severity_text="level 1 to 6",
+    needs_camera=True,
 )

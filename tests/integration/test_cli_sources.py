@@ -13,6 +13,7 @@ import pytest
 from iospstl_core.store import open_store
 from iospstl_train.data.synthetic import SyntheticSettings, make_recording
 from tests.integration.commands import ONE_EPOCH, data, fault, list_all
+from tests.train import ntu_copies
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +78,43 @@ def test_ntu60_is_cleaned_counted_and_compared(command, ntu_files, tmp_path, wri
     tracking = open_store(store).tracking
     assert tracking.shape == open_store(store).xyz.shape[:-1]
     assert set(np.unique(tracking)) == {0, 2}
+
+
+@pytest.mark.parametrize("form", ["pyskl", "data", "position", "npz"])
+def test_ntu60_in_other_formats(command, tmp_path, form):
+    sequences = ntu_copies.make_sequences()
+    if form == "pyskl":
+        path = tmp_path / "ntu60_3danno.pkl"
+        ntu_copies.write_pickle(path, ntu_copies.pyskl_content(sequences))
+    elif form == "npz":
+        path = tmp_path / "NTU60_CS.npz"
+        np.savez(path, **ntu_copies.ctr_gcn_arrays(sequences))
+    else:
+        write = {"data": ntu_copies.write_arrays, "position": ntu_copies.write_positions}[form]
+        path = write(tmp_path / "xsub", sequences)
+    status, out, _ = command("prepare", *data(tmp_path, "ntu60"), "--data", path)
+    assert status == 0
+    assert "ntu60: 6 sequences, " in out
+    split = "given" if form == "npz" else "xsub"
+    assert f"split {split}: 3 train / 3 test" in out
+    assert ("not there: 56572 of 56578 published" in out) == (form != "npz")
+    store = open_store(tmp_path / "ntu60")
+    assert store.tracking is None
+    assert store.camera_frame == (form in ("pyskl", "data"))
+    is_train, _ = store.split()
+    assert sorted(store.label[is_train]) == [0, 0, 59]
+    if not store.camera_frame:
+        message = fault(command, "occlude", *data(tmp_path, "ntu60"))
+        assert "expected camera coordinates for the kind 'realistic'" in message
+
+
+def test_pickle_that_would_run_code(command, tmp_path):
+    path = tmp_path / "ntu60_3danno.pkl"
+    path.write_bytes(b"cos\nsystem\n(S'touch was-run'\ntR.")
+    message = fault(command, "prepare", *data(tmp_path / "data", "ntu60"), "--data", path)
+    assert message.startswith(f"{path}: expected a pickle of lists, numbers, texts and arrays")
+    assert "names 'os.system', which could run code: nothing of it was run" in message
+    assert list_all(tmp_path) == ["ntu60_3danno.pkl"]
 
 
 def test_ntu60_without_a_store_names_download_and_command(command, tmp_path, monkeypatch):

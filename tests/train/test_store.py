@@ -98,8 +98,9 @@ def test_memory_of_writing_does_not_grow_with_the_dataset(tmp_path):
         xyz=np.zeros((1000, 2, 20, 3), np.float32),
         present=np.ones((1000, 2), np.bool_),
     )
+    copies = (replace(long, xyz=long.xyz.copy()) for _ in range(84))
     tracemalloc.start()
-    write_store(tmp_path / "mine", MANIFEST, KINECT_V1_20, (long for _ in range(84)))
+    write_store(tmp_path / "mine", MANIFEST, KINECT_V1_20, copies)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert open_store(tmp_path / "mine").xyz.nbytes > 40e6
