@@ -143,10 +143,17 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("it holds a single array")
         with archive:
+            if "x_train" in archive.files:
+                raise InputError(
+                    f"{path}: expected a neutral archive, got one of CTR-GCN (x_train); use "
+                    "--dataset ntu60 or ntu120"
+                )
             arrays = {name: archive[name] for name in archive.files}
         for name, array in arrays.items():
             _check_member(name, array)
         return arrays
+    except InputError:
+        raise
     except _DAMAGE as error:
         raise InputError(
             f"{path}: expected an .npz archive of plain arrays, which numpy.savez writes, got: "

@@ -313,3 +313,9 @@ def test_missing_file_and_cut_archive_are_errors(path: Path) -> None:
         path.write_bytes(content[:kept])
         with pytest.raises(InputError, match=r"expected an \.npz archive of plain arrays"):
             open_npz(path, KINECT_V1_20, SPLIT)
+
+
+def test_archive_of_ctr_gcn_names_its_dataset(path: Path) -> None:
+    np.savez(path, x_train=np.zeros(3), y_train=np.zeros(3))
+    with pytest.raises(InputError, match=r"CTR-GCN \(x_train\); use --dataset ntu60"):
+        open_npz(path, NTU_25, SPLIT)

@@ -16,6 +16,7 @@ from iospstl_train.data.recording import Recording
 from iospstl_train.data.source import Source
 from tests.train import ntu_copies as copies
 
+THREE = pickle.dumps(np.ones(3, np.float32), 4)
 TEN_SEVEN = "S001C001P001R001A107"
 
 
@@ -254,6 +255,8 @@ def test_pickle_that_would_run_code_is_refused(tmp_path, sequences, protocol, pl
         (b"\x80\x04\x95", "complete pickle, got a damaged or cut file"),
         (pickle.dumps(Changed(), 4), r"names 'builtins\.getattr', which could run code"),
         (pickle.dumps(Path("a"), 4), "which could run code"),
+        (THREE.replace(b"K\x03\x85", b"K\x04\x85"), r"array of 12 bytes for the shape \(4,\)"),
+        (THREE[:-10], "it ends within an array"),
         (pickle.dumps([1, 2], 4), "expected a pickle with 'split' and 'annotations'.*got a list"),
         (pickle.dumps({"a": 1}, 4), "got one with the keys a"),
         (pickle.dumps({"annotations": [3]}, 4), "annotation 0: expected frame_dir, label, keyp"),
