@@ -79,6 +79,7 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
         (f"share/{PACKAGE}/launch", files("launch", "*.launch.py")),
         (f"share/{PACKAGE}/config", files("config", "*.yaml")),
+        (f"share/{PACKAGE}/config/paper", files("config/paper", "*.yaml")),
         (f"share/{PACKAGE}/config/joint_maps", files("config/joint_maps", "*.yaml")),
         (f"share/{PACKAGE}/rviz", files("rviz", "*.rviz")),
         # colcon puts the commands themselves there; links to these would take their place.

@@ -14,6 +14,18 @@ from typing import Any
 from iospstl_core.errors import InputError
 
 
+def find_installed(folder: Path) -> Path | None:
+    """Return where a folder of data files is, such as ``config/paper``: None where it is not.
+
+    Beside the sources; else below ``share/iospstl_ros`` of whatever installed this: pip, colcon
+    and system packages all put it below the folder below whose ``lib`` this module lies.
+    """
+    here = Path(__file__).resolve()
+    shares = [parent / "share" / "iospstl_ros" for parent in here.parents]
+    places = (place / folder for place in (here.parents[1], *shares))
+    return next((place for place in places if place.is_dir()), None)
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path` that takes its place when the block succeeds.

@@ -48,7 +48,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         "--preset",
         default=DEFAULT_PRESET,
         help="built-in settings: mask-mixer (an encoder whose hidden joints are mask tokens; "
-        "default), small (OPSTL with a small ST-GCN) or paper (OPSTL as published)",
+        "default), small (OPSTL with a small ST-GCN); paper, or paper/METHOD, with the published "
+        "constants and quirks",
     )
     parser.add_argument("--config", type=Path, help="YAML file with differences to the preset")
     add_set_option(parser)

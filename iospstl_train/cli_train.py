@@ -20,7 +20,7 @@ from iospstl_train.cli_options import (
 
 def add_pretrain(commands: Commands) -> None:
     """Add the command ``pretrain``."""
-    parser = add_command(commands, "pretrain", "Pre-train an encoder without labels (OPSTL).")
+    parser = add_command(commands, "pretrain", "Pre-train an encoder without labels.")
     add_data_options(parser)
     parser.add_argument("--occlusion", help="stage 1: name of an occlusion of the store")
     parser.add_argument("--imputed", type=Path, help="stage 2: folder written by 'impute'")

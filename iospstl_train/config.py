@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from iospstl_core.errors import InputError
+from iospstl_core.files import find_installed
 from iospstl_train.methods.augment import AugmentSettings
 from iospstl_train.methods.mask_views import MaskViewSettings
 from iospstl_train.methods.opstl import OpstlSettings
@@ -30,6 +30,9 @@ from iospstl_train.occlusion.sensor import SensorSettings
 from iospstl_train.occlusion.tabletop import TabletopSettings
 from iospstl_train.occlusion.time_block import TimeSettings
 from iospstl_train.ranges import AboveZero, Count, NotNegative, Positive
+
+GRAPH_METHODS = ("opstl", "pstl")
+"""Methods that need an encoder with a graph of joints."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,14 @@ class TrainingSettings:
         Every so many epochs the run looks at the rank of its embeddings and at their nearest
         neighbors; 0 for never.
     encoder : {"st-gcn", "mask-mixer"}
-        The ST-GCN of section ``encoder``, trained by OPSTL; or the mixer with mask tokens of
-        section ``mixer``, trained on the views of section ``mask_views``.
+        The ST-GCN of section ``encoder``, or the mixer with mask tokens of section ``mixer``.
+    method : {"auto", "opstl", "pstl", "mask-views"}
+        How it is trained; each has a file in ``iospstl_train/methods`` and most a section here.
+        "auto" is "opstl" for the ST-GCN and "mask-views" for the mixer. "opstl" and "pstl" remove
+        joints from a graph, which the mixer has not.
+    rate_by : {"step", "epoch"}
+        When the learning rate changes. By epoch, as the published code does, the first one has
+        the rate 0 where there is a warm-up, and is lost.
     """
 
     epochs: Positive = 150
@@ -79,6 +88,22 @@ class TrainingSettings:
     keep_checkpoints: Positive = 2
     probe_epochs: Count = 5
     encoder: Literal["st-gcn", "mask-mixer"] = "st-gcn"
+    method: Literal["auto", "opstl", "pstl", "mask-views"] = "auto"
+    rate_by: Literal["step", "epoch"] = "step"
+
+    def __post_init__(self) -> None:
+        if self.method in GRAPH_METHODS and self.encoder != "st-gcn":
+            raise ValueError(
+                f"method: expected one for encoder={self.encoder}, got '{self.method}', which "
+                "needs encoder=st-gcn"
+            )
+
+    @property
+    def method_name(self) -> str:
+        """The method, also where it is left to the encoder."""
+        if self.method != "auto":
+            return self.method
+        return "opstl" if self.encoder == "st-gcn" else "mask-views"
 
 
 @dataclass(frozen=True)
@@ -139,8 +164,33 @@ class Config:
 
 def preset_names() -> list[str]:
     """Return the names of the built-in presets."""
-    folder = files("iospstl_train") / "presets"
-    return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".yaml"))
+    return sorted(_preset_paths())
+
+
+def _preset_paths() -> dict[str, Path]:
+    """Return the files of the presets: what others published, and our own."""
+    published = find_installed(Path("config") / "paper")
+    if published is None:
+        raise InputError(
+            "preset: expected share/iospstl_ros/config/paper beside this installation, got none; "
+            "install iospstl_ros again"
+        )
+    paths = {f"paper/{path.stem}": path for path in published.glob("*.yaml")}
+    paths["paper"] = paths["paper/opstl"]
+    own = Path(__file__).parent / "presets"
+    return paths | {path.stem: path for path in own.glob("*.yaml")}
+
+
+def _merge_preset(config: Config, name: str) -> Config:
+    """Return the configuration with a preset over it, and what that one extends under both."""
+    paths = _preset_paths()
+    if name not in paths:
+        raise InputError(f"preset: expected one of {', '.join(sorted(paths))}, got '{name}'")
+    data = _parse_yaml(_read_text(paths[name]), f"preset {name}")
+    extended = data.pop("extends", None)
+    if extended is not None:
+        config = _merge_preset(config, extended)
+    return _merge(config, data, f"preset {name}")
 
 
 def load_config(
@@ -164,12 +214,7 @@ def load_config(
     """
     config = Config()
     if preset is not None:
-        if preset not in preset_names():
-            raise InputError(
-                f"preset: expected one of {', '.join(preset_names())}, got '{preset}'"
-            )
-        text = (files("iospstl_train") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
-        config = _merge(config, _parse_yaml(text, f"preset {preset}"), f"preset {preset}")
+        config = _merge_preset(config, preset)
     if path is not None:
         config = _merge(config, _parse_yaml(_read_text(path), str(path)), str(path))
     return change_config(config, overrides)

@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from iospstl_core.errors import InputError
+from iospstl_core.files import find_installed
 from iospstl_core.skeleton import NTU_25
 from iospstl_ros.adapters.joint_map import (
     BY_FRAME,
@@ -78,20 +79,14 @@ def load_joint_map(name_or_path: str) -> JointMap:
 
 
 def joint_map_folder() -> Path:
-    """Return the folder with the maps of ours: of the sources, or of whatever installed us.
-
-    pip, colcon and system packages all put data files below ``share`` of the same folder below
-    whose ``lib`` this module lies, so that no environment variable is needed.
-    """
-    here = Path(__file__).resolve()
-    shares = [folder / "share" / "iospstl_ros" for folder in here.parents]
-    for folder in (here.parents[2], *shares):
-        if (folder / _FOLDER).is_dir():
-            return folder / _FOLDER
-    raise InputError(
-        f"joint_map: expected share/iospstl_ros/{_FOLDER} in a folder above {here.parent}; "
-        "install iospstl_ros again, or give a YAML file"
-    )
+    """Return the folder with the maps of ours: of the sources, or of whatever installed us."""
+    folder = find_installed(_FOLDER)
+    if folder is None:
+        raise InputError(
+            f"joint_map: expected share/iospstl_ros/{_FOLDER} in a folder above "
+            f"{Path(__file__).parent}; install iospstl_ros again, or give a YAML file"
+        )
+    return folder
 
 
 def joint_map_from_mapping(data: Any, source: str) -> JointMap:

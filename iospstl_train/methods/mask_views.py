@@ -15,8 +15,8 @@ from torch import Generator, Tensor, nn
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
 from iospstl_train.methods.augment import AugmentSettings, augment, draw_stream
 from iospstl_train.methods.barlow_twins import barlow_twins_parts, make_projector, project_streams
-from iospstl_train.methods.drawn_masks import DrawnMasks
 from iospstl_train.methods.hide_again import turn_masks
+from iospstl_train.methods.method import Method
 from iospstl_train.methods.opstl import OpstlSettings
 from iospstl_train.ranges import Share
 
@@ -38,7 +38,7 @@ class MaskViewSettings:
     second: Share = 1.0
 
 
-class MaskViews(nn.Module):
+class MaskViews(Method):
     """The pre-training model: encoder, projector and the loss of a batch.
 
     Parameters
@@ -54,6 +54,8 @@ class MaskViews(nn.Module):
     layout : SkeletonLayout
     """
 
+    projector: nn.Sequential
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -64,9 +66,7 @@ class MaskViews(nn.Module):
         hidden: Tensor | None = None,
         layout: SkeletonLayout = NTU_25,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = make_projector(embedding_size, loss.projector_width)
+        super().__init__(encoder, make_projector(embedding_size, loss.projector_width), layout)
         self.loss = loss
         self.settings = settings
         self.augment_settings = augment_settings
@@ -74,7 +74,6 @@ class MaskViews(nn.Module):
         self.register_buffer("flip_order", torch.from_numpy(layout.flip_order), persistent=False)
         self.hidden: Tensor | None
         self.register_buffer("hidden", hidden, persistent=False)
-        self.drawn_masks = DrawnMasks(layout.n_joints)
 
     def forward(
         self,

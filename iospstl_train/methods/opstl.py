@@ -23,7 +23,7 @@ from iospstl_train.methods.augment import (
     take_frames,
 )
 from iospstl_train.methods.barlow_twins import barlow_twins_parts, make_projector, project_streams
-from iospstl_train.methods.drawn_masks import DrawnMasks
+from iospstl_train.methods.method import Method
 from iospstl_train.ranges import NotNegative, Positive
 
 _DEGREE_SPAN = 3.0
@@ -47,8 +47,15 @@ class OpstlSettings:
     joint_mask : {"adaptive", "central"}
         ASM: weights from the frequency of occlusion; CSM: weights are the joints' degrees.
     joint_draw : {"distinct", "tickets"}
-        Exactly `masked_joints` joints, or that many draws among tickets that repeat joints as the
-        published code does (8.2 distinct joints on average for 9 draws).
+        Exactly `masked_joints` joints by real weights; or that many draws among tickets as in the
+        published code: as many of a joint as its weight without the fraction, so that joints
+        repeat (8.2 distinct ones on average for 9 draws) and weights are 1, 2 or 3.
+    frequency : {"share", "any"}
+        How often a joint is hidden in a sequence: in which share of its cells; or, as published,
+        1 where it is hidden at all, which saturates when joints are hidden at random.
+    follow_flip : bool
+        Count what a flipped sample hides on the other side. False, as published, counts it where
+        it was before the flip: the masks of half the samples favor the wrong side.
     """
 
     projector_width: Positive = 6144
@@ -57,6 +64,8 @@ class OpstlSettings:
     masked_frames: Positive = 10
     joint_mask: Literal["adaptive", "central"] = "adaptive"
     joint_draw: Literal["distinct", "tickets"] = "distinct"
+    frequency: Literal["share", "any"] = "share"
+    follow_flip: bool = True
 
     def __post_init__(self) -> None:
         if self.masked_joints >= NTU_25.n_joints:
@@ -101,8 +110,10 @@ class BatchDraw:
         )
 
 
-class Opstl(nn.Module):
+class Opstl(Method):
     """The pre-training model: encoder, projector and the loss of a batch."""
+
+    projector: nn.Sequential
 
     def __init__(
         self,
@@ -112,15 +123,12 @@ class Opstl(nn.Module):
         augment_settings: AugmentSettings,
         layout: SkeletonLayout = NTU_25,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.projector = make_projector(embedding_size, settings.projector_width)
+        projector = make_projector(embedding_size, settings.projector_width)
+        super().__init__(encoder, projector, layout)
         self.settings = settings
         self.augment_settings = augment_settings
-        self.layout = layout
         self.flip_order: Tensor
         self.register_buffer("flip_order", torch.from_numpy(layout.flip_order), persistent=False)
-        self.drawn_masks = DrawnMasks(layout.n_joints)
 
     def forward(
         self,
@@ -130,26 +138,7 @@ class Opstl(nn.Module):
         present: Tensor | None = None,
         rows: slice | None = None,
     ) -> dict[str, Tensor]:
-        """Return the loss of a batch and its parts; nothing in it waits for the device.
-
-        Where several processes train, each holds some rows of the global batch and all make the
-        same draws. The parts are those of the global batch and the same everywhere; the mean of
-        the processes' gradients is that of one process with the whole batch.
-
-        Parameters
-        ----------
-        x : Tensor of shape (n, 3, t, v, m)
-            0 where not observed; as many rows in every process.
-        hidden_frac : Tensor of shape (n_global, v), on the CPU
-            Share of each joint's cells that are occluded (structural misses are NaN), of the
-            global batch.
-        generator : torch.Generator
-            Source of all draws but dropout.
-        present : Tensor of shape (n, m), bool, on the CPU, optional
-            Persons of whom anything was observed; found in x if left out.
-        rows : slice, optional
-            Of the global batch: the samples in x; all if left out.
-        """
+        """Return the loss of a batch and its parts, as `Method.forward`."""
         draw = self.draw(hidden_frac, x.shape[2], generator)
         return self.compare(x, draw if rows is None else draw.take(rows), present)
 
@@ -161,9 +150,7 @@ class Opstl(nn.Module):
         )
         n_draws = n if self.augment_settings.per_sample else 1
         ranks = draw_ranks(n_frames, settings.masked_frames, n_draws, generator)
-        order = torch.from_numpy(self.layout.flip_order)
-        flipped = spatial.is_flipped[:, None]
-        frequency = torch.where(flipped, hidden_frac[:, order], hidden_frac)
+        frequency = self._count_hidden(hidden_frac, spatial.is_flipped)
         kept = self._draw_kept_joints(frequency, generator)
         return BatchDraw(anchor, temporal, spatial, ranks.expand(n, -1), kept)
 
@@ -191,6 +178,15 @@ class Opstl(nn.Module):
             parts[f"offdiagonal_{name}"] = offdiagonal.detach() / n_off
         parts["loss"] = parts["loss_temporal"] + parts["loss_spatial"]
         return parts
+
+    def _count_hidden(self, hidden_frac: Tensor, is_flipped: Tensor) -> Tensor:
+        """How often each joint is hidden in the samples as they are shown, (n, v)."""
+        if self.settings.frequency == "any":
+            hidden_frac = torch.where(hidden_frac > 0, 1.0, hidden_frac)  # NaN stays
+        if not self.settings.follow_flip:
+            return hidden_frac
+        order = torch.from_numpy(self.layout.flip_order)
+        return torch.where(is_flipped[:, None], hidden_frac[:, order], hidden_frac)
 
     def _draw_kept_joints(self, frequency: Tensor, generator: Generator) -> Tensor:
         """Draw the joints that stay in the graph, for the whole batch."""

@@ -14,9 +14,9 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from iospstl_core.errors import InputError
 from iospstl_train.config import Config
+from iospstl_train.methods.method import Method
 from iospstl_train.training.batches import Batch, own_rows
 from iospstl_train.training.memory import free_memory
-from iospstl_train.training.model import PretrainModel
 from iospstl_train.training.processes import n_processes
 from iospstl_train.training.stepper import Stepper, make_optimizer
 
@@ -78,7 +78,7 @@ class Estimate:
 
 
 def estimate_run(
-    model: PretrainModel, config: Config, shape: tuple[int, ...], device: torch.device
+    model: Method, config: Config, shape: tuple[int, ...], device: torch.device
 ) -> Estimate:
     """Try a few steps on noise; the model is afterwards as it was.
 
@@ -86,7 +86,7 @@ def estimate_run(
 
     Parameters
     ----------
-    model : PretrainModel
+    model : Method
         On its device.
     config : Config
     shape : tuple of int
@@ -122,7 +122,7 @@ def check_disk(folder: Path, estimate: Estimate, n_checkpoints: int) -> None:
 
 
 def _measure(
-    model: PretrainModel,
+    model: Method,
     config: Config,
     n: int,
     shape: tuple[int, ...],

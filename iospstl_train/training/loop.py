@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from iospstl_core.errors import InputError
 from iospstl_train.config import Config, TrainingSettings
+from iospstl_train.methods.method import Method
 from iospstl_train.training.batches import Batch, Batches, PretrainData
 from iospstl_train.training.checkpoint import save_checkpoint
 from iospstl_train.training.failures import failures_named, find_bad
-from iospstl_train.training.model import PretrainModel
 from iospstl_train.training.monitor import Monitor
 from iospstl_train.training.positions import epoch_order, seed_dropout, step_generator
 from iospstl_train.training.processes import Vote, process_index
@@ -42,7 +42,7 @@ class Training:
     data : PretrainData
     device : torch.device
     batches : Batches
-    model : PretrainModel
+    model : Method
         Its weights are saved.
     stepper : Module
         Computes the losses of a batch; its gradients are those of all processes.
@@ -55,7 +55,7 @@ class Training:
     data: PretrainData
     device: torch.device
     batches: Batches
-    model: PretrainModel
+    model: Method
     stepper: nn.Module
     optimizer: torch.optim.Optimizer
 
@@ -126,6 +126,7 @@ class Loop:
         order = epoch_order(training.seed, progress.epoch, training.batches.n_windows)
         self._began = time.perf_counter() - progress.seconds
         training.model.train()
+        training.model.begin_epoch(progress.epoch)
         for step, batch in training.batches.steps(order, progress.step):
             self._losses.append(self._take_step(step, batch))
             bar.update(training.batches.batch_size)
@@ -138,6 +139,8 @@ class Loop:
         return means | {"rate": self._rate(n_steps)}
 
     def _rate(self, step: int) -> float:
+        if self._settings.rate_by == "epoch":
+            return learning_rate(self.progress.epoch, self._settings)
         epoch = self.progress.epoch + step / self.training.batches.n_steps
         return learning_rate(epoch, self._settings)
 

@@ -1,36 +1,54 @@
-"""The untrained model of a configuration: encoder, projector and loss."""
+"""The untrained model of a configuration: encoder, and the method that trains it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import Tensor
 
 from iospstl_train.config import Config
 from iospstl_train.methods.mask_views import MaskViews
+from iospstl_train.methods.method import Method
 from iospstl_train.methods.opstl import Opstl
+from iospstl_train.methods.pstl import Pstl
+from iospstl_train.models.encoder import Encoder
 from iospstl_train.models.mask_mixer import MaskMixer
 from iospstl_train.models.stgcn import StgcnEncoder
 
-PretrainModel = Opstl | MaskViews
 
-
-def make_model(config: Config, hidden: Tensor | None = None) -> PretrainModel:
+def make_model(config: Config, hidden: Tensor | None = None) -> Method:
     """Return the untrained model of a configuration.
 
     Parameters
     ----------
     config : Config
     hidden : Tensor of shape (n_masks, t, v), bool, optional
-        What the training windows hide, for encoders that are trained with it.
+        What the training windows hide, for the method "mask-views".
     """
+    if config.training.method_name == "mask-views":
+        encoder, size = make_encoder(config)
+        views = config.mask_views
+        return MaskViews(encoder, size, config.opstl, views, config.augment, hidden)
+    return _METHODS[config.training.method_name](config)
+
+
+def make_encoder(config: Config) -> tuple[Encoder, int]:
+    """Return an untrained encoder and the size of its embedding."""
     if config.training.encoder == "mask-mixer":
-        mixer = config.mixer
-        return MaskViews(
-            MaskMixer(mixer),
-            mixer.embedding,
-            config.opstl,
-            config.mask_views,
-            config.augment,
-            hidden,
-        )
-    encoder = StgcnEncoder(config.encoder)
-    return Opstl(encoder, config.encoder.widths[-1], config.opstl, config.augment)
+        return MaskMixer(config.mixer), config.mixer.embedding
+    return StgcnEncoder(config.encoder), config.encoder.widths[-1]
+
+
+def _opstl(config: Config) -> Method:
+    return Opstl(*make_encoder(config), config.opstl, config.augment)
+
+
+def _pstl(config: Config) -> Method:
+    return Pstl(*make_encoder(config), config.opstl, config.augment)
+
+
+_METHODS: dict[str, Callable[[Config], Method]] = {
+    "opstl": _opstl,
+    "pstl": _pstl,
+}
+"""Methods that need nothing of the training windows beside them."""

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from iospstl_core.skeleton import NTU_25
 from iospstl_train.config import Config
 from iospstl_train.evaluation.probe import effective_rank, neighbor_accuracy
+from iospstl_train.methods.method import Method
 from iospstl_train.training.batches import PretrainData
 from iospstl_train.training.embed import embed_here
-from iospstl_train.training.model import PretrainModel
 from iospstl_train.training.run_folder import read_metrics
 
 MAX_PROBED = 1024
@@ -73,7 +73,7 @@ class Monitor:
         means: Mapping[str, float],
         seconds: float,
         n_samples: int,
-        model: PretrainModel,
+        model: Method,
     ) -> dict[str, float]:
         """Show a finished epoch (from 1 on); return what its row in the metrics shall hold."""
         row = dict(means)
@@ -94,7 +94,7 @@ class Monitor:
             return {}
         return {"peak_memory_gb": torch.cuda.max_memory_allocated(self._device) / 1e9}
 
-    def _look_at_embeddings(self, epoch: int, model: PretrainModel) -> dict[str, float]:
+    def _look_at_embeddings(self, epoch: int, model: Method) -> dict[str, float]:
         """Rank of the embeddings, and how well one half of them labels the other."""
         xyz = self._data.xyz[self._probed]
         features = embed_here(model.encoder, xyz, self._settings.stream)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from iospstl_core.errors import InputError
 from iospstl_core.files import read_json
 from iospstl_train.config import Config, config_from_dict
+from iospstl_train.methods.method import Method
 from iospstl_train.models.encoder import Encoder
 from iospstl_train.training.batches import Batches, PretrainData, own_rows
 from iospstl_train.training.checkpoint import (
@@ -25,7 +26,7 @@ from iospstl_train.training.estimate import Estimate, check_disk, estimate_run
 from iospstl_train.training.join import find_device, share_gradients
 from iospstl_train.training.loop import Loop, Training, learning_rate
 from iospstl_train.training.memory import keep_freed_memory
-from iospstl_train.training.model import PretrainModel, make_model
+from iospstl_train.training.model import make_model
 from iospstl_train.training.processes import process_index, share_from_first
 from iospstl_train.training.progress import Progress
 from iospstl_train.training.run_folder import (
@@ -110,7 +111,7 @@ def pretrain(
         )
     torch_device = _take_device(device)
     torch.manual_seed(seed)
-    needs_masks = config.training.encoder == "mask-mixer"
+    needs_masks = config.training.method_name == "mask-views"
     model = make_model(config, data.mask_pool() if needs_masks else None).to(torch_device)
     optimizer = make_optimizer(model, config.training, torch_device)
     described = describe_run(config, seed, provenance or {})
@@ -195,7 +196,7 @@ def _restore(
 
 
 def _tell_needs(
-    folder: Path, model: PretrainModel, config: Config, data: PretrainData, device: torch.device
+    folder: Path, model: Method, config: Config, data: PretrainData, device: torch.device
 ) -> None:
     """Say what the run will need; raise InputError where the disk has no room for it."""
     estimate = estimate_run(model, config, data.xyz.shape, device)

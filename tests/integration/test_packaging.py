@@ -65,7 +65,7 @@ def data_folders():
 def test_data_files_hold_every_launch_and_config_file(distribution):
     installed = dict(distribution["data_files"])
 
-    for folder in ("launch", "config", "config/joint_maps"):
+    for folder in ("launch", "config", "config/paper", "config/joint_maps"):
         there = {path.as_posix() for path in Path(folder).iterdir() if path.is_file()}
         assert there
         assert set(installed[f"share/iospstl_ros/{folder}"]) == there

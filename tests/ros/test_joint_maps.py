@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
+from iospstl_core import files
 from iospstl_core.errors import InputError
 from iospstl_core.skeleton import NTU_25
-from iospstl_ros.adapters import joint_maps
 from iospstl_ros.adapters.joint_maps import (
     joint_map_folder,
     joint_map_from_mapping,
@@ -281,7 +281,7 @@ def test_names_that_do_not_exist():
 
 def test_maps_are_found_wherever_we_are_installed(monkeypatch, tmp_path):
     maps = joint_map_folder()
-    package = "iospstl_ros/adapters/joint_maps.py"
+    module = "iospstl_core/files.py"
     for code, share in (
         (tmp_path / "venv/lib/python3.12/site-packages", tmp_path / "venv/share/iospstl_ros"),
         (
@@ -294,7 +294,7 @@ def test_maps_are_found_wherever_we_are_installed(monkeypatch, tmp_path):
         ),
         (tmp_path / "source", tmp_path / "source"),
     ):
-        monkeypatch.setattr(joint_maps, "__file__", str(code / package))
+        monkeypatch.setattr(files, "__file__", str(code / module))
         with pytest.raises(InputError, match="install iospstl_ros again"):
             joint_map_folder()
         shutil.copytree(maps, share / "config" / "joint_maps")

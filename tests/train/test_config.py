@@ -80,6 +80,7 @@ def test_file_may_be_empty(tmp_path):
         ),
         ("mixer.embedding=7", "mixer.embedding: expected an even number, got 7$"),
         ("encoder.temporal_kernel=4", "encoder.temporal_kernel: expected an odd number, got 4$"),
+        ("training.method=opstk", "training.method: input should be 'auto', 'opstl', 'pstl'"),
         ("opstl.masked_joints=25", "opstl.masked_joints: expected fewer than the 25 joints"),
         ("opstl.masked_frames=25", "opstl.masked_frames: expected less than half of the 50"),
         ("restorer.steps=0", "restorer.steps: input should be greater than or equal to 1"),
@@ -91,6 +92,20 @@ def test_file_may_be_empty(tmp_path):
 def test_fault_says_where_and_what(override, message):
     with pytest.raises(InputError, match=message):
         load_config(overrides=[override])
+
+
+@pytest.mark.parametrize("method", ["opstl", "pstl"])
+def test_methods_that_remove_joints_need_a_graph(method):
+    faults = rf"training.method: expected one for encoder=mask-mixer, got '{method}', which needs"
+    with pytest.raises(InputError, match=faults):
+        load_config("mask-mixer", None, [f"training.method={method}"])
+
+
+def test_method_left_to_the_encoder():
+    names = [load_config(name).training.method_name for name in ("small", "mask-mixer", None)]
+    assert names == ["opstl", "mask-views", "opstl"]
+    chosen = load_config("small", None, ["training.method=mask-views"])
+    assert chosen.training.method_name == "mask-views"
 
 
 def test_encoder_needs_a_block():
@@ -160,7 +175,7 @@ def test_every_preset_loads():
 
 
 def test_unknown_preset_names_the_known():
-    with pytest.raises(InputError, match=r"preset: expected one of .*paper, small, got 'papr'"):
+    with pytest.raises(InputError, match=r"one of .*paper, paper/opstl, .*small, got 'papr'"):
         load_config("papr")
 
 
@@ -178,26 +193,3 @@ def test_described_configuration_with_an_unknown_key_names_its_source():
     described["training"]["momentum"] = 0.9
     with pytest.raises(InputError, match=r"^run.json: training: unknown key 'momentum'"):
         config_from_dict(described, "run.json")
-
-
-def test_paper_preset_has_the_published_constants():
-    config = load_config("paper")
-    assert config.encoder.widths == (16, 16, 16, 16, 32, 32, 32, 64, 64, 256)
-    assert [i for i, stride in enumerate(config.encoder.strides) if stride == 2] == [4, 7]
-    assert (config.encoder.temporal_kernel, config.encoder.dropout) == (9, 0.5)
-    assert (config.encoder.partition, config.encoder.skip_absent) == ("st-gcn", False)
-    assert (config.opstl.projector_width, config.opstl.offdiag_weight) == (6144, 2e-4)
-    assert (config.opstl.masked_joints, config.opstl.masked_frames) == (9, 10)
-    assert (config.opstl.joint_mask, config.opstl.joint_draw) == ("adaptive", "tickets")
-    augment = config.augment
-    assert (augment.crop_ratio, augment.shear, augment.flip) == (6, 1.0, "swap")
-    assert (augment.main_angle_deg, augment.other_angle_deg) == (30.0, 1.0)
-    assert augment.per_sample is False
-    training = config.training
-    assert (training.epochs, training.warmup_epochs, training.batch_size) == (150, 10, 128)
-    assert (training.learning_rate, training.weight_decay) == (5e-3, 1e-5)
-    assert training.stream == "joint"
-    linear = config.linear
-    assert (linear.epochs, linear.batch_size, linear.learning_rate) == (150, 128, 0.01)
-    imputation = config.imputation
-    assert (imputation.n_clusters, imputation.n_neighbors, imputation.max_iter) == (0, 5, 100)

@@ -13,6 +13,7 @@ from iospstl_train.methods.opstl import (
     drop_frames,
     frequency_degrees,
 )
+from iospstl_train.methods.pstl import Pstl
 from iospstl_train.models.stgcn import EncoderSettings, StgcnEncoder
 from tests.reference import barlow_twins as reference
 
@@ -203,6 +204,65 @@ def test_mask_follows_the_flip(monkeypatch):
     assert 0 < int(is_flipped.sum()) < 40
     assert torch.equal(seen["frequency"][:, right] == 1, is_flipped)
     assert torch.equal(seen["frequency"][:, left] == 1, ~is_flipped)
+
+
+def drawn_frequency(method, hidden_frac, monkeypatch):
+    """Return what the masks of a batch are drawn from, and which samples are flipped."""
+    seen = {}
+    monkeypatch.setattr(
+        method,
+        "_draw_kept_joints",
+        lambda frequency, generator: seen.update(frequency=frequency) or torch.arange(16),
+    )
+    is_flipped = method.draw(hidden_frac, 50, generate()).spatial.is_flipped
+    return seen["frequency"], is_flipped
+
+
+def test_published_masks_favor_the_wrong_side_of_flipped_samples(monkeypatch):
+    hidden_frac = torch.rand(40, 25, generator=generate())
+    found, is_flipped = drawn_frequency(make_method(follow_flip=False), hidden_frac, monkeypatch)
+    assert 0 < int(is_flipped.sum()) < 40
+    assert torch.equal(found, hidden_frac)
+
+
+def test_published_counts_saturate(monkeypatch):
+    """By hand: hidden in 1 % or 80 % of the cells is 1, never is 0, no such joint is NaN."""
+    hidden_frac = torch.zeros(2, 25)
+    hidden_frac[:, 0] = torch.tensor([0.01, 0.8])
+    hidden_frac[1, 3] = torch.nan
+    method = make_method(frequency="any", follow_flip=False)
+    found, _ = drawn_frequency(method, hidden_frac, monkeypatch)
+    expected = torch.zeros(2, 25)
+    expected[:, 0] = 1
+    expected[1, 3] = torch.nan
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    share, _ = drawn_frequency(make_method(follow_flip=False), hidden_frac, monkeypatch)
+    torch.testing.assert_close(share, hidden_frac, equal_nan=True)
+
+
+def test_published_tickets_never_reach_four():
+    """The frequency degree of the joint that is hidden most is a little less than 4."""
+    weight = frequency_degrees(torch.linspace(0, 100, 25))
+    tickets = weight.to(torch.int64)
+    assert sorted(set(tickets.tolist())) == [1, 2, 3]
+    counts = torch.zeros(25)
+    generator = generate()
+    for _ in range(3000):
+        counts[draw_joints(weight, 1, "tickets", generator)] += 1
+    expected = 3000 * tickets / tickets.sum()
+    assert (counts - expected).abs().max() < 5 * expected.max().sqrt()
+
+
+def test_pstl_masks_by_degree_whatever_was_hidden():
+    torch.manual_seed(0)
+    encoder = StgcnEncoder(EncoderSettings(widths=(4, 6), strides=(2, 2), temporal_kernel=3))
+    method = Pstl(encoder, 6, OpstlSettings(projector_width=8), AugmentSettings())
+    frequency = torch.zeros(8, 25)
+    frequency[:, 3] = 1.0  # the head, of degree 1
+    share, _ = draw_masked(method, frequency, 1500)
+    by_degree = [float(share[degree == DEGREES].mean()) for degree in (1, 2, 3, 4)]
+    assert by_degree == sorted(by_degree)
+    assert share[3] < 0.35
 
 
 def test_loss_is_the_sum_of_both_pairs():

@@ -19,6 +19,7 @@ from iospstl_train.training.pretrain import (
     find_device,
     learning_rate,
     load_encoder,
+    make_model,
     pretrain,
     training_seconds,
 )
@@ -269,6 +270,19 @@ def test_other_streams_train(data, tmp_path, stream):
     encoder = pretrain(data, config, tmp_path / "run")
     assert embed(encoder, data.xyz, stream).shape == (len(data.xyz), 16)
     assert not np.array_equal(embed(encoder, data.xyz, stream), embed(encoder, data.xyz))
+
+
+def test_published_rate_changes_by_epoch_and_wastes_the_first(data, tmp_path):
+    config = tiny_config("training.epochs=4", "training.warmup_epochs=2", "training.rate_by=epoch")
+    torch.manual_seed(1)
+    before = make_model(config).projector[0].weight.detach().clone()
+    pretrain(data, config, tmp_path / "run")
+    rates = [row["rate"] for row in read_rows(tmp_path / "run")]
+    peak = config.training.learning_rate
+    assert rates == pytest.approx([0, peak / 2, peak, peak / 2])
+    one = tiny_config("training.epochs=1", "training.warmup_epochs=1", "training.rate_by=epoch")
+    pretrain(data, one, tmp_path / "one")
+    assert torch.equal(read_weights(tmp_path / "one")["projector.0.weight"], before)
 
 
 def test_paper_preset_trains(data, tmp_path):

@@ -1,0 +1,99 @@
+"""The presets of papers: every published constant, spelled out once in a file and once here."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from iospstl_core.files import find_installed
+from iospstl_train.config import Config, load_config, preset_names
+
+ENCODER = {
+    "widths": (16, 16, 16, 16, 32, 32, 32, 64, 64, 256),
+    "strides": (1, 1, 1, 1, 2, 1, 1, 2, 1, 1),
+    "temporal_kernel": 9,
+    "dropout": 0.5,
+    "partition": "st-gcn",
+    "skip_absent": False,
+}
+OPSTL = {
+    "encoder": ENCODER,
+    "opstl": {
+        "projector_width": 6144,
+        "offdiag_weight": 2e-4,
+        "masked_joints": 9,
+        "masked_frames": 10,
+        "joint_mask": "adaptive",
+        "joint_draw": "tickets",
+        "frequency": "any",
+        "follow_flip": False,
+    },
+    "augment": {
+        "crop_ratio": 6,
+        "shear": 1.0,
+        "main_angle_deg": 30.0,
+        "other_angle_deg": 1.0,
+        "flip": "swap",
+        "per_sample": False,
+    },
+    "training": {
+        "method": "opstl",
+        "encoder": "st-gcn",
+        "stream": "joint",
+        "epochs": 150,
+        "warmup_epochs": 10,
+        "rate_by": "epoch",
+        "batch_size": 128,
+        "learning_rate": 5e-3,
+        "weight_decay": 1e-5,
+    },
+    "linear": {"epochs": 150, "batch_size": 128, "learning_rate": 0.01},
+    "imputation": {
+        "n_clusters": 0,
+        "n_neighbors": 5,
+        "nprobe": 1,
+        "max_donors": 0,
+        "max_iter": 100,
+    },
+}
+PSTL = {
+    **OPSTL,
+    "opstl": {**OPSTL["opstl"], "masked_joints": 8},
+    "training": {**OPSTL["training"], "method": "pstl"},
+}
+PRESETS = {"paper": OPSTL, "paper/opstl": OPSTL, "paper/pstl": PSTL}
+QUIRKS = {
+    "encoder": ("partition", "skip_absent"),
+    "opstl": ("joint_draw", "frequency", "follow_flip"),
+    "augment": ("flip", "per_sample"),
+    "training": ("rate_by",),
+}
+"""Settings of faults of the published code, which are mended by default."""
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_has_the_published_constants(name):
+    config = asdict(load_config(name))
+    for section, values in PRESETS[name].items():
+        assert {key: config[section][key] for key in values} == values, section
+
+
+def test_every_file_of_a_paper_is_tested():
+    assert {name for name in preset_names() if name.startswith("paper")} == set(PRESETS)
+
+
+def test_files_spell_out_what_is_tested():
+    """A default that changes some day does not change what was published."""
+    path = find_installed(Path("config") / "paper") / "opstl.yaml"
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert {section: set(values) for section, values in written.items()} == {
+        section: set(values) for section, values in OPSTL.items()
+    }
+
+
+def test_quirks_are_on_in_the_paper_and_off_by_default():
+    paper, default = asdict(load_config("paper")), asdict(Config())
+    for section, keys in QUIRKS.items():
+        for key in keys:
+            assert paper[section][key] != default[section][key], key
