@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from iospstl_core.errors import InputError
 from iospstl_core.files import find_installed
 from iospstl_train.methods.augment import AugmentSettings
+from iospstl_train.methods.contrast import ContrastSettings
 from iospstl_train.methods.mask_views import MaskViewSettings
 from iospstl_train.methods.opstl import OpstlSettings
 from iospstl_train.models.mask_mixer import MixerSettings
@@ -42,9 +43,15 @@ class TrainingSettings:
     Attributes
     ----------
     epochs, batch_size, warmup_epochs
-        Linear warm-up, then cosine to 0.
+        The learning rate rises along a line while it warms up.
     learning_rate, weight_decay
-        Of Adam.
+        Of the optimizer.
+    optimizer : {"adam", "sgd"}
+        "sgd" has the momentum 0.9, not Nesterov's.
+    schedule : {"cosine", "drop"}
+        After the warm-up: to 0 along a cosine; or constant, and a tenth from `drop_epoch` on.
+    drop_epoch : int
+        Finished epochs before the rate drops.
     stream : {"joint", "motion", "bone"}
         What the networks take.
     precision : {"fp32", "bf16"}
@@ -66,7 +73,7 @@ class TrainingSettings:
         neighbors; 0 for never.
     encoder : {"st-gcn", "mask-mixer"}
         The ST-GCN of section ``encoder``, or the mixer with mask tokens of section ``mixer``.
-    method : {"auto", "opstl", "pstl", "mask-views"}
+    method : {"auto", "opstl", "pstl", "mask-views", "skeletonclr"}
         How it is trained; each has a file in ``iospstl_train/methods`` and most a section here.
         "auto" is "opstl" for the ST-GCN and "mask-views" for the mixer. "opstl" and "pstl" remove
         joints from a graph, which the mixer has not.
@@ -88,8 +95,11 @@ class TrainingSettings:
     keep_checkpoints: Positive = 2
     probe_epochs: Count = 5
     encoder: Literal["st-gcn", "mask-mixer"] = "st-gcn"
-    method: Literal["auto", "opstl", "pstl", "mask-views"] = "auto"
+    method: Literal["auto", "opstl", "pstl", "mask-views", "skeletonclr"] = "auto"
     rate_by: Literal["step", "epoch"] = "step"
+    optimizer: Literal["adam", "sgd"] = "adam"
+    schedule: Literal["cosine", "drop"] = "cosine"
+    drop_epoch: Count = 250
 
     def __post_init__(self) -> None:
         if self.method in GRAPH_METHODS and self.encoder != "st-gcn":
@@ -148,6 +158,7 @@ class Config:
     mixer: MixerSettings = field(default_factory=MixerSettings)
     opstl: OpstlSettings = field(default_factory=OpstlSettings)
     mask_views: MaskViewSettings = field(default_factory=MaskViewSettings)
+    contrast: ContrastSettings = field(default_factory=ContrastSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     linear: LinearSettings = field(default_factory=LinearSettings)

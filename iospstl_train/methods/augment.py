@@ -1,4 +1,4 @@
-"""Augmentations of OPSTL as batched tensor operations (PSTL, Zhou et al., AAAI 2023).
+"""Augmentations as batched tensor operations: those of PSTL (Zhou et al., AAAI 2023) and before.
 
 All draws are made on the CPU before anything is computed. A value of 0 (not observed) stays 0.
 """
@@ -73,6 +73,17 @@ def draw_stream(
     warp = turn @ _shear(settings.shear, n_draws, generator)
     is_flipped = torch.rand(n_draws, generator=generator) < 0.5
     return StreamDraw(frames.expand(n, n_frames), warp.expand(n, 3, 3), is_flipped.expand(n))
+
+
+def draw_crop_and_shear(
+    n: int, n_frames: int, settings: AugmentSettings, generator: Generator
+) -> StreamDraw:
+    """Draw as `draw_stream`, but neither turns nor flips."""
+    n_draws = n if settings.per_sample else 1
+    frames = draw_crop(n_frames, settings.crop_ratio, n_draws, generator)
+    warp = _shear(settings.shear, n_draws, generator)
+    is_flipped = torch.zeros(n, dtype=torch.bool)
+    return StreamDraw(frames.expand(n, n_frames), warp.expand(n, 3, 3), is_flipped)
 
 
 def augment(x: Tensor, draw: StreamDraw, flip_order: Tensor, mirror: bool) -> Tensor:

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from iospstl_train.models.batch_norm import normalize_batch
 from iospstl_train.training.processes import gather_rows
 
+DECORRELATE = "lower training.learning_rate or raise opstl.offdiag_weight"
+"""What helps where embeddings collapse all the same."""
+
 
 def make_projector(n_in: int, width: int) -> nn.Sequential:
     """Three linear layers without bias, with batch norm and ReLU between them."""

@@ -14,7 +14,12 @@ from torch import Generator, Tensor, nn
 
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
 from iospstl_train.methods.augment import AugmentSettings, augment, draw_stream
-from iospstl_train.methods.barlow_twins import barlow_twins_parts, make_projector, project_streams
+from iospstl_train.methods.barlow_twins import (
+    DECORRELATE,
+    barlow_twins_parts,
+    make_projector,
+    project_streams,
+)
 from iospstl_train.methods.hide_again import turn_masks
 from iospstl_train.methods.method import Method
 from iospstl_train.methods.opstl import OpstlSettings
@@ -55,6 +60,7 @@ class MaskViews(Method):
     """
 
     projector: nn.Sequential
+    remedy = DECORRELATE
 
     def __init__(
         self,

@@ -23,6 +23,9 @@ class Method(nn.Module):
     layout : SkeletonLayout
     """
 
+    remedy = "lower training.learning_rate"
+    """Against embeddings that collapse."""
+
     def __init__(self, encoder: nn.Module, projector: nn.Module, layout: SkeletonLayout) -> None:
         super().__init__()
         self.encoder = encoder

@@ -22,7 +22,12 @@ from iospstl_train.methods.augment import (
     draw_stream,
     take_frames,
 )
-from iospstl_train.methods.barlow_twins import barlow_twins_parts, make_projector, project_streams
+from iospstl_train.methods.barlow_twins import (
+    DECORRELATE,
+    barlow_twins_parts,
+    make_projector,
+    project_streams,
+)
 from iospstl_train.methods.method import Method
 from iospstl_train.ranges import NotNegative, Positive
 
@@ -114,6 +119,7 @@ class Opstl(Method):
     """The pre-training model: encoder, projector and the loss of a batch."""
 
     projector: nn.Sequential
+    remedy = DECORRELATE
 
     def __init__(
         self,

@@ -20,10 +20,8 @@ from iospstl_train.training.memory import free_memory
 from iospstl_train.training.processes import n_processes
 from iospstl_train.training.stepper import Stepper, make_optimizer
 
-_ADAM_COPIES = 4
-"""Of every weight: itself, its gradient, and the two moments of Adam."""
-_CHECKPOINT_COPIES = 3
-"""The gradient is not saved."""
+_N_MOMENTS = {"adam": 2, "sgd": 1}
+"""That an optimizer keeps of every weight that learns."""
 _FLOAT_BYTES = 4
 _STEPS = 3
 _SMALL_BATCHES = ((8, 2), (4, 4))
@@ -44,8 +42,8 @@ class Estimate:
     step_s : float
         Duration of a step on this machine.
     memory_bytes : int
-        Of the device: weights with gradients and moments, what a step keeps for its gradients, and
-        the training windows.
+        Of the device: all that the model holds, gradients and moments, what a step keeps for its
+        gradients, and the training windows.
     free_bytes : int or None
         What the device has left; None where that is not known.
     checkpoint_bytes : int
@@ -94,7 +92,9 @@ def estimate_run(
     device : torch.device
     """
     batch_size = min(config.training.batch_size, shape[0])
-    weight_bytes = _FLOAT_BYTES * _count(model)
+    state_bytes = sum(value.nbytes for value in model.state_dict().values())
+    learned_bytes = _FLOAT_BYTES * _count(model)
+    n_moments = _N_MOMENTS[config.training.optimizer]
     step_s, kept_bytes = _measure(model, config, batch_size // n_processes(), shape, device)
     data_bytes = _FLOAT_BYTES * torch.Size(shape).numel()
     return Estimate(
@@ -103,9 +103,9 @@ def estimate_run(
         n_steps=max(shape[0] // batch_size, 1),
         n_epochs=config.training.epochs,
         step_s=step_s,
-        memory_bytes=_ADAM_COPIES * weight_bytes + kept_bytes + data_bytes,
+        memory_bytes=state_bytes + (1 + n_moments) * learned_bytes + kept_bytes + data_bytes,
         free_bytes=free_memory(device),
-        checkpoint_bytes=_CHECKPOINT_COPIES * weight_bytes,
+        checkpoint_bytes=state_bytes + n_moments * learned_bytes,
     )
 
 
@@ -187,7 +187,8 @@ def _try_step(stepper: Stepper, config: Config, batch: Batch) -> tuple[float, in
 
 
 def _count(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    """Weights that learn."""
+    return sum(each.numel() for each in module.parameters() if each.requires_grad)
 
 
 def _size(n_bytes: float) -> str:

@@ -29,6 +29,8 @@ from iospstl_train.training.progress import Progress
 from iospstl_train.training.run_folder import CHECKPOINT, append_metrics
 from iospstl_train.training.stopping import Interrupted, StopRequest
 
+_DROP = 0.1
+
 
 @dataclass(frozen=True)
 class Training:
@@ -61,9 +63,11 @@ class Training:
 
 
 def learning_rate(epoch: float, settings: TrainingSettings) -> float:
-    """Return the rate at a time in epochs: linear warm-up, then cosine to 0 at the end."""
+    """Return the rate at a time in epochs: a linear warm-up, then a cosine to 0 or one drop."""
     if epoch < settings.warmup_epochs:
         return settings.learning_rate * epoch / settings.warmup_epochs
+    if settings.schedule == "drop":
+        return settings.learning_rate * (_DROP if epoch >= settings.drop_epoch else 1.0)
     span = max(settings.epochs - settings.warmup_epochs, 1)
     return (
         settings.learning_rate

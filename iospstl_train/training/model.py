@@ -11,6 +11,7 @@ from iospstl_train.methods.mask_views import MaskViews
 from iospstl_train.methods.method import Method
 from iospstl_train.methods.opstl import Opstl
 from iospstl_train.methods.pstl import Pstl
+from iospstl_train.methods.skeletonclr import SkeletonClr
 from iospstl_train.models.encoder import Encoder
 from iospstl_train.models.mask_mixer import MaskMixer
 from iospstl_train.models.stgcn import StgcnEncoder
@@ -47,8 +48,13 @@ def _pstl(config: Config) -> Method:
     return Pstl(*make_encoder(config), config.opstl, config.augment)
 
 
+def _skeletonclr(config: Config) -> Method:
+    return SkeletonClr(*make_encoder(config), config.contrast, config.augment)
+
+
 _METHODS: dict[str, Callable[[Config], Method]] = {
     "opstl": _opstl,
     "pstl": _pstl,
+    "skeletonclr": _skeletonclr,
 }
 """Methods that need nothing of the training windows beside them."""

@@ -100,17 +100,16 @@ class Monitor:
         features = embed_here(model.encoder, xyz, self._settings.stream)
         found = {"embedding_rank": effective_rank(features)}
         if not found["embedding_rank"] >= COLLAPSED * min(features.shape):
-            self._warn_of_collapse(epoch, found["embedding_rank"], features.shape[1])
+            self._warn_of_collapse(epoch, found["embedding_rank"], features.shape[1], model)
         if self._data.label is not None and len(features) > 1:
             label: NDArray[np.int64] = self._data.label[self._probed]
             halves = [(features[start::2], label[start::2]) for start in (0, 1)]
             found["neighbor_accuracy"] = neighbor_accuracy(*halves)
         return found
 
-    def _warn_of_collapse(self, epoch: int, rank: float, n_features: int) -> None:
+    def _warn_of_collapse(self, epoch: int, rank: float, n_features: int, model: Method) -> None:
         tqdm.write(
             f"warning: {self._folder}: epoch {epoch}: the embeddings collapse, they fill "
-            f"{rank:.1f} of {n_features} dimensions; lower training.learning_rate or raise "
-            "opstl.offdiag_weight",
+            f"{rank:.1f} of {n_features} dimensions; {model.remedy}",
             file=sys.stderr,
         )

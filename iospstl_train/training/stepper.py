@@ -14,6 +14,8 @@ from iospstl_train.config import TrainingSettings
 from iospstl_train.models.stgcn import StgcnEncoder
 from iospstl_train.training.batches import Batch
 
+SGD_MOMENTUM = 0.9
+
 
 class Stepper(nn.Module):
     """The model in the precision of its training.
@@ -41,9 +43,17 @@ class Stepper(nn.Module):
 def make_optimizer(
     model: nn.Module, settings: TrainingSettings, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Return Adam; on CPU and CUDA one pass over the weights does all of an update."""
+    """Return the optimizer of all weights that learn, by their gradients, in few passes."""
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            weights,
+            lr=settings.learning_rate,
+            momentum=SGD_MOMENTUM,
+            weight_decay=settings.weight_decay,
+        )
     return torch.optim.Adam(
-        model.parameters(),
+        weights,
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         fused=device.type in ("cpu", "cuda"),

@@ -76,6 +76,15 @@ def test_learning_rate_by_hand():
         assert learning_rate(epoch, settings) == pytest.approx(expected, abs=1e-12)
 
 
+def test_learning_rate_that_drops_by_hand():
+    settings = TrainingSettings(
+        epochs=300, warmup_epochs=2, learning_rate=2.0, schedule="drop", drop_epoch=250
+    )
+    rates = {0: 0, 1: 1, 2: 2, 100: 2, 249.9: 2, 250: 0.2, 299: 0.2}
+    for epoch, expected in rates.items():
+        assert learning_rate(epoch, settings) == pytest.approx(expected)
+
+
 def test_learning_rate_without_warmup_and_with_nothing_else():
     cosine = TrainingSettings(epochs=4, warmup_epochs=0, learning_rate=1.0)
     assert [learning_rate(e, cosine) for e in (0, 2)] == pytest.approx([1, 0.5])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from iospstl_core.errors import InputError
+from iospstl_train.config import TrainingSettings
 from iospstl_train.training import stepper
 from iospstl_train.training.batches import training_data
 from iospstl_train.training.checkpoint import read_checkpoint
@@ -69,3 +70,19 @@ def test_a_missing_compiler_is_told_before_anything_is_computed(data, tmp_path, 
 def test_the_st_gcn_is_not_compiled(data, tmp_path):
     with pytest.raises(InputError, match="mask-mixer, got st-gcn"):
         run(data, tmp_path / "run", "training.compile=true")
+
+
+def test_published_optimizer_of_the_contrastive_methods_by_hand():
+    """Rate 0.1, momentum 0.9, decay 0.5, gradient 1: twice from 2; what does not learn stays."""
+    model = torch.nn.ParameterDict({"learns": torch.full((1,), 2.0), "stays": torch.ones(1)})
+    model["stays"].requires_grad_(False)
+    settings = TrainingSettings(optimizer="sgd", learning_rate=0.1, weight_decay=0.5)
+    optimizer = stepper.make_optimizer(model, settings, torch.device("cpu"))
+    value, velocity = 2.0, 0.0
+    for _ in range(2):
+        model["learns"].grad = torch.ones(1)
+        optimizer.step()
+        velocity = 0.9 * velocity + 1 + 0.5 * value
+        value -= 0.1 * velocity
+    assert float(model["learns"].detach()) == pytest.approx(value)
+    assert float(model["stays"]) == 1
