@@ -18,6 +18,7 @@ from iospstl_core.errors import InputError
 from iospstl_core.files import find_installed
 from iospstl_train.methods.augment import AugmentSettings
 from iospstl_train.methods.contrast import ContrastSettings
+from iospstl_train.methods.crossclr import CrossClrSettings
 from iospstl_train.methods.mask_views import MaskViewSettings
 from iospstl_train.methods.opstl import OpstlSettings
 from iospstl_train.models.mask_mixer import MixerSettings
@@ -73,10 +74,11 @@ class TrainingSettings:
         neighbors; 0 for never.
     encoder : {"st-gcn", "mask-mixer"}
         The ST-GCN of section ``encoder``, or the mixer with mask tokens of section ``mixer``.
-    method : {"auto", "opstl", "pstl", "mask-views", "skeletonclr"}
+    method : {"auto", "opstl", "pstl", "mask-views", "skeletonclr", "crossclr"}
         How it is trained; each has a file in ``iospstl_train/methods`` and most a section here.
         "auto" is "opstl" for the ST-GCN and "mask-views" for the mixer. "opstl" and "pstl" remove
-        joints from a graph, which the mixer has not.
+        joints from a graph, which the mixer has not. "crossclr" has two encoders, the second one
+        for the motion, which it makes from the stream "joint" itself.
     rate_by : {"step", "epoch"}
         When the learning rate changes. By epoch, as the published code does, the first one has
         the rate 0 where there is a warm-up, and is lost.
@@ -95,7 +97,7 @@ class TrainingSettings:
     keep_checkpoints: Positive = 2
     probe_epochs: Count = 5
     encoder: Literal["st-gcn", "mask-mixer"] = "st-gcn"
-    method: Literal["auto", "opstl", "pstl", "mask-views", "skeletonclr"] = "auto"
+    method: Literal["auto", "opstl", "pstl", "mask-views", "skeletonclr", "crossclr"] = "auto"
     rate_by: Literal["step", "epoch"] = "step"
     optimizer: Literal["adam", "sgd"] = "adam"
     schedule: Literal["cosine", "drop"] = "cosine"
@@ -106,6 +108,12 @@ class TrainingSettings:
             raise ValueError(
                 f"method: expected one for encoder={self.encoder}, got '{self.method}', which "
                 "needs encoder=st-gcn"
+            )
+
+        if self.method == "crossclr" and self.stream != "joint":
+            raise ValueError(
+                f"stream: expected joint for method=crossclr, which makes the motion itself, got "
+                f"'{self.stream}'"
             )
 
     @property
@@ -159,6 +167,7 @@ class Config:
     opstl: OpstlSettings = field(default_factory=OpstlSettings)
     mask_views: MaskViewSettings = field(default_factory=MaskViewSettings)
     contrast: ContrastSettings = field(default_factory=ContrastSettings)
+    crossclr: CrossClrSettings = field(default_factory=CrossClrSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     linear: LinearSettings = field(default_factory=LinearSettings)

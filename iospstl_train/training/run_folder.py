@@ -26,7 +26,10 @@ RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 LOCK_FILE = ".lock"
 
-_SECTIONS = ("encoder", "mixer", "opstl", "mask_views", "contrast", "augment", "training")
+_SECTIONS = (
+    *("encoder", "mixer", "opstl", "mask_views", "contrast", "crossclr"),
+    *("augment", "training"),
+)
 """Sections that pre-training reads; a run may go on with others changed."""
 _FREE = ("checkpoint_minutes", "keep_checkpoints", "data", "probe_epochs")
 """Settings of the training that no number depends on."""

@@ -69,7 +69,7 @@ def compile_parts(model: nn.Module, device: torch.device) -> None:
         If the compiler that this takes is not there, or the encoder is the ST-GCN, whose step is
         written as fused operations with gradients of their own already.
     """
-    if isinstance(model.encoder, StgcnEncoder):
+    if any(isinstance(part, StgcnEncoder) for part in model.modules()):
         raise InputError(
             "training.compile: expected training.encoder=mask-mixer, got st-gcn, whose operations "
             "are fused by hand; leave training.compile out"

@@ -19,7 +19,7 @@ METHODS = [
     for name in typing.get_args(typing.get_type_hints(TrainingSettings)["method"])
     if name != "auto"
 ]
-STAGES = ("contrast.queue_size=20",)
+STAGES = ("contrast.queue_size=20", "crossclr.cross_epoch=1")
 EACH_STEP = ("training.checkpoint_minutes=0", "training.keep_checkpoints=4")
 
 

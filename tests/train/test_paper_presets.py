@@ -87,19 +87,35 @@ SKELETONCLR = {
         "weight_decay": 1e-4,
     },
 }
+CROSSCLR = {
+    **SKELETONCLR,
+    "crossclr": {
+        "cross_epoch": 150,
+        "neighbors": 1,
+        "context": True,
+        "keys_follow": "motion",
+        "shared_head": True,
+    },
+    "training": {**SKELETONCLR["training"], "method": "crossclr"},
+}
 PRESETS = {
     "paper": OPSTL,
     "paper/opstl": OPSTL,
     "paper/pstl": PSTL,
     "paper/skeletonclr": SKELETONCLR,
+    "paper/crossclr": CROSSCLR,
 }
 WRITTEN = {"opstl": OPSTL, "skeletonclr": SKELETONCLR}
 """Files that extend no other one."""
 QUIRKS = {
-    "encoder": ("partition", "skip_absent"),
-    "opstl": ("joint_draw", "frequency", "follow_flip"),
-    "augment": ("flip", "per_sample"),
-    "training": ("rate_by",),
+    "paper": {
+        "encoder": ("partition", "skip_absent"),
+        "opstl": ("joint_draw", "frequency", "follow_flip"),
+        "augment": ("flip", "per_sample"),
+        "training": ("rate_by",),
+    },
+    "paper/skeletonclr": {"contrast": ("key_start",)},
+    "paper/crossclr": {"crossclr": ("keys_follow", "shared_head")},
 }
 """Settings of faults of the published code, which are mended by default."""
 
@@ -126,7 +142,9 @@ def test_files_spell_out_what_is_tested(name):
 
 
 def test_quirks_are_on_in_the_paper_and_off_by_default():
-    paper, default = asdict(load_config("paper")), asdict(Config())
-    for section, keys in QUIRKS.items():
-        for key in keys:
-            assert paper[section][key] != default[section][key], key
+    default = asdict(Config())
+    for name, quirks in QUIRKS.items():
+        paper = asdict(load_config(name))
+        for section, keys in quirks.items():
+            for key in keys:
+                assert paper[section][key] != default[section][key], key

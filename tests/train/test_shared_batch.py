@@ -23,6 +23,8 @@ CASES = [
     ("paper",),
     (None,),
     (None, "training.method=skeletonclr"),
+    (None, "training.method=crossclr"),
+    (None, "training.method=crossclr", "crossclr.cross_epoch=0", "crossclr.shared_head=yes"),
 ]
 """A preset and changes to it."""
 
@@ -71,7 +73,9 @@ def train_rows(index, folder, case):
     return one_step(case, slice(index * n_local, (index + 1) * n_local))
 
 
-@pytest.mark.parametrize("case", range(len(CASES)), ids=[str(case[-1]) for case in CASES])
+@pytest.mark.parametrize(
+    "case", range(len(CASES)), ids=[" ".join(map(str, case)) for case in CASES]
+)
 def test_two_processes_give_the_losses_and_gradients_of_one(case, tmp_path):
     workers = [
         subprocess.Popen([sys.executable, "-c", WORKER, str(index), str(tmp_path), str(case)])
