@@ -47,7 +47,7 @@ MS, MB = 1e3, 1e6
 def main() -> int:
     """Time what was asked for and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--presets", nargs="*", default=preset_names())
+    parser.add_argument("--presets", nargs="*", default=one_a_network())
     parser.add_argument("--bundles", nargs="*", type=Path, default=[], help="trained ones, too")
     parser.add_argument("--persons", type=int, default=1, help="in every window")
     parser.add_argument("--classes", type=int, default=10)
@@ -60,7 +60,7 @@ def main() -> int:
         paths = {str(path): open_bundle(path).classifier_path for path in options.bundles}
         weights = dict.fromkeys(paths)
         for name in options.presets:
-            paths[name] = Path(folder) / f"{name}.onnx"
+            paths[name] = Path(folder) / f"{len(paths)}.onnx"
             weights[name] = write_classifier(paths[name], name, options.classes)
         x = draw_window(options.persons)
         seconds = time_in_turn(paths, x, options.windows, options.threads)
@@ -77,6 +77,11 @@ def main() -> int:
     if options.json:
         options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2))
     return 0
+
+
+def one_a_network() -> list[str]:
+    """Return the presets whose encoders differ: methods of a paper share theirs."""
+    return [name for name in preset_names() if "/" not in name]
 
 
 def write_classifier(path: Path, preset: str, n_classes: int) -> int:

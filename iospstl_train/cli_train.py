@@ -20,7 +20,11 @@ from iospstl_train.cli_options import (
 
 def add_pretrain(commands: Commands) -> None:
     """Add the command ``pretrain``."""
-    parser = add_command(commands, "pretrain", "Pre-train an encoder without labels.")
+    parser = add_command(
+        commands,
+        "pretrain",
+        "Pre-train an encoder without labels, as training.method says (docs/methods.md).",
+    )
     add_data_options(parser)
     parser.add_argument("--occlusion", help="stage 1: name of an occlusion of the store")
     parser.add_argument("--imputed", type=Path, help="stage 2: folder written by 'impute'")
@@ -78,7 +82,22 @@ def add_evaluate(commands: Commands) -> None:
     """Add the command ``evaluate``."""
     parser = add_command(commands, "evaluate", "Linear evaluation of a pre-trained encoder.")
     add_data_options(parser)
-    parser.add_argument("--encoder", type=Path, required=True, help="run folder of 'pretrain'")
+    parser.add_argument(
+        "--encoder",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="RUN",
+        help="run folder of 'pretrain'; several, such as those of the streams joint, motion and "
+        "bone, also together",
+    )
+    parser.add_argument(
+        "--weights",
+        type=float,
+        nargs="+",
+        metavar="WEIGHT",
+        help="several runs: of their logits in the sum (default: equal)",
+    )
     parser.add_argument("--occlusion", help="name of an occlusion of the store")
     parser.add_argument("--imputed", type=Path, help="folder written by 'impute'")
     parser.add_argument("--seed", type=int, default=1, help="of the classifier")

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from iospstl_core.errors import InputError
 from iospstl_core.files import find_installed
+from iospstl_train.methods.aimclr import AimClrSettings
 from iospstl_train.methods.augment import AugmentSettings
 from iospstl_train.methods.contrast import ContrastSettings
 from iospstl_train.methods.crossclr import CrossClrSettings
@@ -33,7 +34,12 @@ from iospstl_train.occlusion.tabletop import TabletopSettings
 from iospstl_train.occlusion.time_block import TimeSettings
 from iospstl_train.ranges import AboveZero, Count, NotNegative, Positive
 
-GRAPH_METHODS = ("opstl", "pstl")
+SGD_MOMENTUM = 0.9
+RATE_DROP = 0.1
+"""What the rate is multiplied with when it drops."""
+
+MethodName = Literal["auto", "opstl", "pstl", "mask-views", "skeletonclr", "crossclr", "aimclr"]
+GRAPH_METHODS = ("opstl", "pstl", "aimclr")
 """Methods that need an encoder with a graph of joints."""
 
 
@@ -74,11 +80,12 @@ class TrainingSettings:
         neighbors; 0 for never.
     encoder : {"st-gcn", "mask-mixer"}
         The ST-GCN of section ``encoder``, or the mixer with mask tokens of section ``mixer``.
-    method : {"auto", "opstl", "pstl", "mask-views", "skeletonclr", "crossclr"}
+    method : {"auto", "opstl", "pstl", "mask-views", "skeletonclr", "crossclr", "aimclr"}
         How it is trained; each has a file in ``iospstl_train/methods`` and most a section here.
         "auto" is "opstl" for the ST-GCN and "mask-views" for the mixer. "opstl" and "pstl" remove
-        joints from a graph, which the mixer has not. "crossclr" has two encoders, the second one
-        for the motion, which it makes from the stream "joint" itself.
+        joints from a graph, which the mixer has not, and "aimclr" looks at features of single
+        joints. "crossclr" has two encoders, the second one for the motion, which it makes from
+        the stream "joint" itself.
     rate_by : {"step", "epoch"}
         When the learning rate changes. By epoch, as the published code does, the first one has
         the rate 0 where there is a warm-up, and is lost.
@@ -97,7 +104,7 @@ class TrainingSettings:
     keep_checkpoints: Positive = 2
     probe_epochs: Count = 5
     encoder: Literal["st-gcn", "mask-mixer"] = "st-gcn"
-    method: Literal["auto", "opstl", "pstl", "mask-views", "skeletonclr", "crossclr"] = "auto"
+    method: MethodName = "auto"
     rate_by: Literal["step", "epoch"] = "step"
     optimizer: Literal["adam", "sgd"] = "adam"
     schedule: Literal["cosine", "drop"] = "cosine"
@@ -126,11 +133,26 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class LinearSettings:
-    """Linear evaluation: Adam without decay, cosine to 0, the encoder frozen in eval mode."""
+    """Linear evaluation: no weight decay, the encoder frozen in eval mode.
+
+    Attributes
+    ----------
+    epochs, batch_size, learning_rate
+        There is no warm-up; the rate changes by epoch.
+    optimizer, schedule, drop_epoch
+        As those of the training.
+    standardize : bool
+        Bring each feature to mean 0 and deviation 1 over the training set first; the published
+        code does not.
+    """
 
     epochs: Positive = 150
     batch_size: Positive = 128
     learning_rate: AboveZero = 0.01
+    optimizer: Literal["adam", "sgd"] = "adam"
+    schedule: Literal["cosine", "drop"] = "cosine"
+    drop_epoch: Count = 80
+    standardize: bool = True
 
 
 @dataclass(frozen=True)
@@ -168,6 +190,7 @@ class Config:
     mask_views: MaskViewSettings = field(default_factory=MaskViewSettings)
     contrast: ContrastSettings = field(default_factory=ContrastSettings)
     crossclr: CrossClrSettings = field(default_factory=CrossClrSettings)
+    aimclr: AimClrSettings = field(default_factory=AimClrSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     linear: LinearSettings = field(default_factory=LinearSettings)

@@ -18,8 +18,9 @@ from iospstl_train.cli_occlusion import source_of
 from iospstl_train.config import load_config
 from iospstl_train.data.store import find_store
 from iospstl_train.data.windows import WindowSet, load_windows
+from iospstl_train.evaluation.fusion import fuse_logits
 from iospstl_train.evaluation.labels import describe_labels
-from iospstl_train.evaluation.linear import evaluate_encoder
+from iospstl_train.evaluation.linear import LinearResult, evaluate_encoder
 from iospstl_train.imputing import open_imputed
 from iospstl_train.pipeline import run_pipeline
 from iospstl_train.pipeline_options import PipelineOptions
@@ -88,19 +89,39 @@ def run_pretrain(options: argparse.Namespace) -> list[str]:
 
 
 def run_evaluate(options: argparse.Namespace) -> list[str]:
-    """Measure the linear accuracy of an encoder and leave it in its run folder."""
+    """Measure the linear accuracy of encoders, each by itself and all together."""
     if options.imputed:
         take_over(options)
     _, windows, provenance = load_data(options)
     if options.imputed:
         windows = completed_windows(windows, provenance, options.imputed)
         provenance["imputed"] = str(options.imputed)
-    encoder, config = load_encoder(options.encoder, options.device)
+    results = [_evaluate_run(folder, options, windows, provenance) for folder in options.encoder]
+    n_test = int(windows.is_test.sum())
+    if len(results) == 1:
+        return [
+            f"linear accuracy: {results[0].accuracy:.4f} over {n_test} test sequences (last epoch)"
+        ]
+    fused = fuse_logits([result.logits for result in results], options.weights)
+    accuracy = float((fused.argmax(axis=1) == windows.label[windows.is_test]).mean())
+    return [
+        *(
+            f"{folder}: linear accuracy: {result.accuracy:.4f}"
+            for folder, result in zip(options.encoder, results, strict=True)
+        ),
+        f"fused accuracy: {accuracy:.4f} over {n_test} test sequences (last epochs)",
+    ]
+
+
+def _evaluate_run(
+    folder: Path, options: argparse.Namespace, windows: WindowSet, provenance: dict[str, Any]
+) -> LinearResult:
+    """Evaluate one run and leave its accuracy in its folder."""
+    encoder, config = load_encoder(folder, options.device)
     result = evaluate_encoder(encoder, windows, config, options.seed)
     report = {**provenance, "seed": options.seed, "linear_accuracy": result.accuracy}
-    share_from_first(lambda: write_json(options.encoder / "evaluation.json", report))
-    n_test = int(windows.is_test.sum())
-    return [f"linear accuracy: {result.accuracy:.4f} over {n_test} test sequences (last epoch)"]
+    share_from_first(lambda: write_json(folder / "evaluation.json", report))
+    return result
 
 
 def run_pipeline_command(options: argparse.Namespace) -> list[str]:

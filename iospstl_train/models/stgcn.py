@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
+from iospstl_train.models.attention_drop import drop_attended
 from iospstl_train.models.batch_norm import normalize_batch
 from iospstl_train.models.dropout import drop
 from iospstl_train.models.graph_conv import convolve_graph
@@ -221,8 +223,32 @@ class StgcnEncoder(nn.Module):
             return _mean_over_persons(features, is_there, n, m)
         return features.view(n, m, -1).mean(dim=1)
 
+    def embed_both(
+        self, x: Tensor, limit: float, strength: float, present: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return embeddings (n, widths[-1]), and those without what stands out, in training.
+
+        Parameters
+        ----------
+        x, present
+            As of `forward`.
+        limit, strength : float
+            As of `iospstl_train.models.attention_drop.drop_attended`.
+        """
+
+        def pool(features: Tensor, n_last: int | None) -> Tensor:
+            dropped = drop_attended(features, limit, strength, n_last)
+            return torch.cat([_mean_over_cells(features), _mean_over_cells(dropped)], dim=1)
+
+        first, second = self._embed_batch(x, None, present, pool).chunk(2, dim=1)
+        return first, second
+
     def _embed_batch(
-        self, x: Tensor, kept_joints: Tensor | None, present: Tensor | None
+        self,
+        x: Tensor,
+        kept_joints: Tensor | None,
+        present: Tensor | None,
+        pool: Callable[[Tensor, int | None], Tensor] | None = None,
     ) -> Tensor:
         n, c, t, v, m = x.shape
         if present is None:
@@ -234,7 +260,8 @@ class StgcnEncoder(nn.Module):
         n_last = None
         if n_absent and not self.skip_absent:
             persons, n_last = nn.functional.pad(persons, (0, 0, 0, 1)), n_absent
-        features = self._embed_there(persons, kept_joints, n_last)
+        maps = self._map_there(persons, kept_joints, n_last)
+        features = _mean_over_cells(maps) if pool is None else pool(maps, n_last)
         if n_last is None:
             features = nn.functional.pad(features, (0, 0, 0, 1))
         person = torch.full((n * m,), len(there)).index_put((there,), torch.arange(len(there)))
@@ -244,10 +271,10 @@ class StgcnEncoder(nn.Module):
         n_there = present.sum(dim=1, keepdim=True).clamp(min=1)
         return each.sum(dim=1) / n_there.to(x.device, x.dtype)
 
-    def _embed_there(
+    def _map_there(
         self, persons: Tensor, kept_joints: Tensor | None, n_last: int | None
     ) -> Tensor:
-        """Mean over joints and time, (n, widths[-1]), of persons (t, n, v * 3) in training."""
+        """Features (v, t, n, widths[-1]) of persons (t, n, v * 3) in training."""
         t, n, _ = persons.shape
         columns = persons.permute(0, 2, 1)[:, :, None]  # (t, v * 3, 1, n), channels last
         x = normalize_batch(columns, self.input_norm, n_last)
@@ -260,7 +287,7 @@ class StgcnEncoder(nn.Module):
             if kept_joints is not None:
                 weighted = weighted[:, kept_joints][:, :, kept_joints]
             x = cast(StgcnBlock, block).forward_batch(x, weighted, n_last)
-        return x.permute(0, 2, 3, 1).flatten(0, 1).mean(dim=0)
+        return x.permute(0, 2, 3, 1)
 
     def _embed_person(self, x: Tensor, kept_joints: Tensor | None) -> Tensor:
         """Mean over joints and time, (n, widths[-1]), of x (n, 3, t, v)."""
@@ -276,6 +303,11 @@ class StgcnEncoder(nn.Module):
                 weighted = weighted[:, kept_joints][:, :, kept_joints]
             x = block(x, weighted)
         return x.mean(dim=(2, 3))
+
+
+def _mean_over_cells(maps: Tensor) -> Tensor:
+    """Mean (n, c) of features (v, t, n, c) over joints and time."""
+    return maps.flatten(0, 1).mean(dim=0)
 
 
 def _mean_over_persons(features: Tensor, is_there: Tensor, n: int, m: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from iospstl_core.errors import InputError
-from iospstl_train.config import Config, TrainingSettings
+from iospstl_train.config import RATE_DROP, Config, TrainingSettings
 from iospstl_train.methods.method import Method
 from iospstl_train.training.batches import Batch, Batches, PretrainData
 from iospstl_train.training.checkpoint import save_checkpoint
@@ -28,8 +28,6 @@ from iospstl_train.training.processes import Vote, process_index
 from iospstl_train.training.progress import Progress
 from iospstl_train.training.run_folder import CHECKPOINT, append_metrics
 from iospstl_train.training.stopping import Interrupted, StopRequest
-
-_DROP = 0.1
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def learning_rate(epoch: float, settings: TrainingSettings) -> float:
     if epoch < settings.warmup_epochs:
         return settings.learning_rate * epoch / settings.warmup_epochs
     if settings.schedule == "drop":
-        return settings.learning_rate * (_DROP if epoch >= settings.drop_epoch else 1.0)
+        return settings.learning_rate * (RATE_DROP if epoch >= settings.drop_epoch else 1.0)
     span = max(settings.epochs - settings.warmup_epochs, 1)
     return (
         settings.learning_rate

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from iospstl_train.config import Config
+from iospstl_train.methods.aimclr import AimClr
 from iospstl_train.methods.crossclr import STREAMS, CrossClr
 from iospstl_train.methods.mask_views import MaskViews
 from iospstl_train.methods.method import Method
@@ -60,10 +61,16 @@ def _crossclr(config: Config) -> Method:
     return CrossClr(encoder, size, config.contrast, config.crossclr, config.augment)
 
 
+def _aimclr(config: Config) -> Method:
+    encoder, size = StgcnEncoder(config.encoder), config.encoder.widths[-1]
+    return AimClr(encoder, size, config.contrast, config.aimclr, config.augment)
+
+
 _METHODS: dict[str, Callable[[Config], Method]] = {
     "opstl": _opstl,
     "pstl": _pstl,
     "skeletonclr": _skeletonclr,
     "crossclr": _crossclr,
+    "aimclr": _aimclr,
 }
 """Methods that need nothing of the training windows beside them."""

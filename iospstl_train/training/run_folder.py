@@ -27,7 +27,7 @@ METRICS_FILE = "metrics.jsonl"
 LOCK_FILE = ".lock"
 
 _SECTIONS = (
-    *("encoder", "mixer", "opstl", "mask_views", "contrast", "crossclr"),
+    *("encoder", "mixer", "opstl", "mask_views", "contrast", "crossclr", "aimclr"),
     *("augment", "training"),
 )
 """Sections that pre-training reads; a run may go on with others changed."""

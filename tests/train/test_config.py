@@ -94,7 +94,7 @@ def test_fault_says_where_and_what(override, message):
         load_config(overrides=[override])
 
 
-@pytest.mark.parametrize("method", ["opstl", "pstl"])
+@pytest.mark.parametrize("method", ["opstl", "pstl", "aimclr"])
 def test_methods_that_remove_joints_need_a_graph(method):
     faults = rf"training.method: expected one for encoder=mask-mixer, got '{method}', which needs"
     with pytest.raises(InputError, match=faults):

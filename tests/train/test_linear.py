@@ -79,3 +79,29 @@ def test_test_set_does_not_change_the_classifier():
     far = (make_groups(seed=3)[0] * 100, make_groups()[1])
     second = evaluate_linear(train, far, 3, SETTINGS).classifier
     assert torch.equal(first.weight, second.weight)
+
+
+def test_published_optimizer_and_drop_by_hand():
+    """One batch an epoch, as they are, rate 0.5 and a tenth in the last of three epochs."""
+    features, labels = np.eye(4, dtype=np.float32) + 1, np.arange(4)
+    settings = LinearSettings(
+        epochs=3,
+        batch_size=4,
+        learning_rate=0.5,
+        optimizer="sgd",
+        schedule="drop",
+        drop_epoch=2,
+        standardize=False,
+    )
+    found = evaluate_linear((features, labels), (features, labels), 4, settings, seed=3)
+    torch.manual_seed(3)
+    head = torch.nn.Linear(4, 4)
+    weight, bias = head.weight.detach().numpy().copy(), head.bias.detach().numpy().copy()
+    speed = np.zeros_like(weight), np.zeros_like(bias)
+    for rate in (0.5, 0.5, 0.05):
+        chance = np.exp(features @ weight.T + bias)
+        error = (chance / chance.sum(axis=1, keepdims=True) - np.eye(4)) / 4
+        speed = 0.9 * speed[0] + error.T @ features, 0.9 * speed[1] + error.sum(axis=0)
+        weight, bias = weight - rate * speed[0], bias - rate * speed[1]
+    np.testing.assert_allclose(found.classifier.weight.detach(), weight, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.classifier.bias.detach(), bias, rtol=1e-4, atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from iospstl_train.config import TrainingSettings
+from iospstl_train.config import MethodName
 from iospstl_train.training.batches import training_data
 from iospstl_train.training.checkpoint import read_checkpoint
 from iospstl_train.training.embed import embed
@@ -14,12 +14,8 @@ from iospstl_train.training.pretrain import CHECKPOINT, load_encoder, make_model
 from tests.train.ended_runs import SHORT, assert_same_run, kill_after, read_rows
 from tests.train.tiny_training import tiny_config
 
-METHODS = [
-    name
-    for name in typing.get_args(typing.get_type_hints(TrainingSettings)["method"])
-    if name != "auto"
-]
-STAGES = ("contrast.queue_size=20", "crossclr.cross_epoch=1")
+METHODS = [name for name in typing.get_args(MethodName) if name != "auto"]
+STAGES = ("contrast.queue_size=20", "crossclr.cross_epoch=1", "aimclr.mining_epoch=1")
 EACH_STEP = ("training.checkpoint_minutes=0", "training.keep_checkpoints=4")
 
 

@@ -48,7 +48,14 @@ OPSTL = {
         "learning_rate": 5e-3,
         "weight_decay": 1e-5,
     },
-    "linear": {"epochs": 150, "batch_size": 128, "learning_rate": 0.01},
+    "linear": {
+        "epochs": 150,
+        "batch_size": 128,
+        "learning_rate": 0.01,
+        "optimizer": "adam",
+        "schedule": "cosine",
+        "standardize": False,
+    },
     "imputation": {
         "n_clusters": 0,
         "n_neighbors": 5,
@@ -86,6 +93,15 @@ SKELETONCLR = {
         "learning_rate": 0.1,
         "weight_decay": 1e-4,
     },
+    "linear": {
+        "epochs": 100,
+        "batch_size": 128,
+        "learning_rate": 3.0,
+        "optimizer": "sgd",
+        "schedule": "drop",
+        "drop_epoch": 80,
+        "standardize": False,
+    },
 }
 CROSSCLR = {
     **SKELETONCLR,
@@ -98,12 +114,35 @@ CROSSCLR = {
     },
     "training": {**SKELETONCLR["training"], "method": "crossclr"},
 }
+AIMCLR = {
+    **SKELETONCLR,
+    "aimclr": {
+        "mining_epoch": 150,
+        "neighbors": 1,
+        "distribution_weight": 0.5,
+        "chance": 0.5,
+        "noise_m": 0.01,
+        "blur_frames": 15,
+        "blur_deviation": (0.1, 2.0),
+        "blur": "sum",
+        "attention_limit": 0.7,
+        "attention_lambda": 1e-4,
+    },
+    "augment": {
+        **SKELETONCLR["augment"],
+        "flip": "swap",
+        "main_angle_deg": 30.0,
+        "other_angle_deg": 1.0,
+    },
+    "training": {**SKELETONCLR["training"], "method": "aimclr"},
+}
 PRESETS = {
     "paper": OPSTL,
     "paper/opstl": OPSTL,
     "paper/pstl": PSTL,
     "paper/skeletonclr": SKELETONCLR,
     "paper/crossclr": CROSSCLR,
+    "paper/aimclr": AIMCLR,
 }
 WRITTEN = {"opstl": OPSTL, "skeletonclr": SKELETONCLR}
 """Files that extend no other one."""
@@ -116,6 +155,7 @@ QUIRKS = {
     },
     "paper/skeletonclr": {"contrast": ("key_start",)},
     "paper/crossclr": {"crossclr": ("keys_follow", "shared_head")},
+    "paper/aimclr": {"aimclr": ("blur",), "augment": ("flip",)},
 }
 """Settings of faults of the published code, which are mended by default."""
 

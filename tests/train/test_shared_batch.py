@@ -24,6 +24,8 @@ CASES = [
     (None,),
     (None, "training.method=skeletonclr"),
     (None, "training.method=crossclr"),
+    (None, "training.method=aimclr"),
+    ("paper/aimclr", "aimclr.mining_epoch=0"),
     (None, "training.method=crossclr", "crossclr.cross_epoch=0", "crossclr.shared_head=yes"),
 ]
 """A preset and changes to it."""
