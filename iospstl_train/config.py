@@ -59,6 +59,9 @@ class TrainingSettings:
         After the warm-up: to 0 along a cosine; or constant, and a tenth from `drop_epoch` on.
     drop_epoch : int
         Finished epochs before the rate drops.
+    last_batch : {"drop", "keep"}
+        What becomes of the windows of an epoch that fill no whole batch. A batch of one is never
+        kept, and several processes keep what they can divide evenly.
     stream : {"joint", "motion", "bone"}
         What the networks take.
     precision : {"fp32", "bf16"}
@@ -96,6 +99,7 @@ class TrainingSettings:
     warmup_epochs: Count = 10
     learning_rate: AboveZero = 5e-3
     weight_decay: NotNegative = 1e-5
+    last_batch: Literal["drop", "keep"] = "drop"
     stream: Literal["joint", "motion", "bone"] = "joint"
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False

@@ -114,12 +114,13 @@ class Batches:
     ) -> None:
         self.batch_size = min(settings.batch_size, len(data.xyz))
         self.n_windows = len(data.xyz)
-        self.n_steps = self.n_windows // self.batch_size
+        self.n_samples = samples_an_epoch(self.n_windows, settings)
+        self.n_steps = -(-self.n_samples // self.batch_size)
         self._xyz = data.xyz
         self._stream = settings.stream
         self._hidden_frac = torch.from_numpy(data.hidden_frac)
         self._device = device
-        self._rows = own_rows(self.batch_size)
+        own_rows(self.batch_size)  # or an error
         self.is_resident = settings.data == "resident" or (
             settings.data == "auto" and fits(data.xyz, device)
         )
@@ -127,7 +128,7 @@ class Batches:
             self._x, self._present = self._load()
 
     def steps(self, order: Tensor, first: int = 0) -> Iterator[tuple[int, Batch]]:
-        """Yield step and batch from a step on; windows after the last whole batch are left out.
+        """Yield step and batch from a step on; the last one may be smaller.
 
         `order` (n_windows,) is on the CPU.
         """
@@ -136,13 +137,15 @@ class Batches:
         parts = self._take(own) if self.is_resident else self._fetch(own)
         for step, (x, present) in zip(steps, parts, strict=True):
             frac = self._hidden_frac[self._of_step(order, step)]
-            yield step, Batch(x, present, frac, self._rows)
+            yield step, Batch(x, present, frac, own_rows(len(frac)))
 
     def _of_step(self, order: Tensor, step: int) -> Tensor:
-        return order[step * self.batch_size : (step + 1) * self.batch_size]
+        end = min((step + 1) * self.batch_size, self.n_samples)
+        return order[step * self.batch_size : end]
 
     def _own(self, order: Tensor, step: int) -> Tensor:
-        return self._of_step(order, step)[self._rows]
+        rows = self._of_step(order, step)
+        return rows[own_rows(len(rows))]
 
     def _load(self) -> tuple[Tensor, Tensor]:
         """Bring all windows to the device, piece by piece: twice their size would be too much."""
@@ -160,7 +163,7 @@ class Batches:
     def _take(self, own: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches out of the device's memory; their rows go there once for all steps."""
         if own:
-            on_device = torch.stack(own).to(self._device)
+            on_device = torch.cat(own).to(self._device).split([len(rows) for rows in own])
             for rows, there in zip(own, on_device, strict=True):
                 yield self._x[there], self._present[rows]
 
@@ -180,6 +183,15 @@ class Batches:
         x = torch.from_numpy(to_network(self._xyz[rows], self._stream))
         present = (x != 0).any(dim=(1, 2, 3))
         return (x.pin_memory() if self._device.type == "cuda" else x), present
+
+
+def samples_an_epoch(n_windows: int, settings: TrainingSettings) -> int:
+    """Return how many of the windows the batches of an epoch hold."""
+    batch_size = min(settings.batch_size, n_windows)
+    rest = n_windows % batch_size
+    kept = rest - rest % n_processes()
+    is_kept = settings.last_batch == "keep" and kept > 1
+    return n_windows - rest + (kept if is_kept else 0)
 
 
 def own_rows(batch_size: int) -> slice:

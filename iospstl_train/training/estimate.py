@@ -15,7 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from iospstl_core.errors import InputError
 from iospstl_train.config import Config
 from iospstl_train.methods.method import Method
-from iospstl_train.training.batches import Batch, own_rows
+from iospstl_train.training.batches import Batch, own_rows, samples_an_epoch
 from iospstl_train.training.memory import free_memory
 from iospstl_train.training.processes import n_processes
 from iospstl_train.training.stepper import Stepper, make_optimizer
@@ -100,7 +100,7 @@ def estimate_run(
     return Estimate(
         n_encoder=_count(model.encoder),
         n_projector=_count(model.projector),
-        n_steps=max(shape[0] // batch_size, 1),
+        n_steps=max(-(-samples_an_epoch(shape[0], config.training) // batch_size), 1),
         n_epochs=config.training.epochs,
         step_s=step_s,
         memory_bytes=state_bytes + (1 + n_moments) * learned_bytes + kept_bytes + data_bytes,

@@ -131,7 +131,7 @@ class Loop:
         training.model.begin_epoch(progress.epoch)
         for step, batch in training.batches.steps(order, progress.step):
             self._losses.append(self._take_step(step, batch))
-            bar.update(training.batches.batch_size)
+            bar.update(len(batch.hidden_frac))
             if len(self._losses) == steps_between_looks(training.device):
                 self._look(bar)
             if progress.step < n_steps:
@@ -191,7 +191,7 @@ class Loop:
         """Write the row of an epoch and go on to the next one."""
         training, progress = self.training, self.progress
         seconds = time.perf_counter() - self._began
-        n_samples = training.batches.n_steps * training.batches.batch_size
+        n_samples = training.batches.n_samples
         row = ""
         if monitor is not None:
             epoch = progress.epoch + 1
@@ -230,11 +230,11 @@ class Loop:
     def _bar(self) -> tqdm[Any]:
         """Return the bar of the whole run: samples a second, time left, newest loss."""
         batches, progress = self.training.batches, self.progress
-        done = progress.epoch * batches.n_steps + progress.step
+        done = progress.epoch * batches.n_samples + progress.step * batches.batch_size
         return tqdm(
             desc=self.training.folder.name,
-            total=self._settings.epochs * batches.n_steps * batches.batch_size,
-            initial=done * batches.batch_size,
+            total=self._settings.epochs * batches.n_samples,
+            initial=done,
             unit=" samples",
             unit_scale=True,
             disable=not self._is_first,

@@ -7,7 +7,7 @@ import torch
 from iospstl_core.errors import InputError
 from iospstl_core.streams import to_network
 from iospstl_train.training import batches as module
-from iospstl_train.training.batches import Batches, PretrainData, fits, own_rows
+from iospstl_train.training.batches import Batches, PretrainData, fits, own_rows, samples_an_epoch
 from iospstl_train.training.positions import epoch_order
 from tests.train.tiny_training import tiny_config
 
@@ -39,6 +39,30 @@ def test_batches_are_the_rows_of_the_order(data, place, stream, monkeypatch):
         assert batch.present.tolist() == (expected != 0).any(axis=(1, 2, 3)).tolist()
         np.testing.assert_array_equal(batch.hidden_frac, data.hidden_frac[rows])
         assert batch.rows == slice(0, 7)
+
+
+@pytest.mark.parametrize("place", ["resident", "streamed"])
+def test_a_smaller_last_batch_is_kept_if_asked_for(data, place):
+    """Thirty windows in batches of seven: two are left over; of 29, one, which is no batch."""
+    made, order = make(data, place, "training.last_batch=keep"), epoch_order(1, 0, 30)
+    *whole, (step, last) = list(made.steps(order))
+    assert (made.n_samples, made.n_steps, step) == (30, 5, 4)
+    assert [len(batch.x) for _, batch in whole] == [7] * 4
+    expected = to_network(data.xyz[order[28:].numpy()])
+    assert last.x.numpy().tobytes() == expected.tobytes()
+    np.testing.assert_array_equal(last.hidden_frac, data.hidden_frac[order[28:]])
+    assert last.rows == slice(0, 2)
+    fewer = PretrainData(data.xyz[:29], data.hidden_frac[:29])
+    fewer = make(fewer, place, "training.last_batch=keep")
+    assert (fewer.n_samples, fewer.n_steps) == (28, 4)
+
+
+def test_several_processes_keep_what_they_can_divide(monkeypatch):
+    monkeypatch.setattr(module, "n_processes", lambda: 2)
+    kept = tiny_config("training.batch_size=8", "training.last_batch=keep").training
+    assert [samples_an_epoch(n, kept) for n in (16, 17, 18, 19, 21)] == [16, 16, 18, 18, 20]
+    dropped = tiny_config("training.batch_size=8").training
+    assert [samples_an_epoch(n, dropped) for n in (16, 17, 18, 19, 21)] == [16] * 5
 
 
 @pytest.mark.parametrize("place", ["resident", "streamed"])

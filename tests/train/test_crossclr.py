@@ -61,13 +61,13 @@ def test_embeddings_stand_side_by_side():
 
 
 def test_crossing_by_hand():
-    """The other stream's nearest is the third key: cosine 0.4 here, product 0.4 * 0.9."""
-    own, other = torch.tensor([[0.5, 0.1, 0.4]]), torch.tensor([[0.2, 0.3, 0.9]])
+    """The other stream's nearest is the second of the queue: cosine 0.1 here, product 0.09."""
+    own, other = torch.tensor([[0.5, 0.4, 0.1]]), torch.tensor([[0.2, 0.3, 0.9]])
     candidates, positive = cross(own, other, CrossClrSettings())
-    torch.testing.assert_close(candidates, torch.tensor([[0.5, 0.1, 0.4, 0.03, 0.36]]))
+    torch.testing.assert_close(candidates, torch.tensor([[0.5, 0.4, 0.1, 0.12, 0.09]]))
     assert positive.tolist() == [[True, False, True, False, True]]
-    total = sum(math.exp(value) for value in (0.5, 0.1, 0.4, 0.03, 0.36))
-    expected = math.log(total) - (0.5 + 0.4 + 0.36) / 3
+    total = sum(math.exp(value) for value in (0.5, 0.4, 0.1, 0.12, 0.09))
+    expected = math.log(total) - (0.5 + 0.1 + 0.09) / 3
     assert float(contrast_loss(candidates, positive, 1.0)) == pytest.approx(expected)
     candidates, positive = cross(own, other, CrossClrSettings(context=False))
     assert torch.equal(candidates, own)
