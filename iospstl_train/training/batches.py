@@ -163,7 +163,7 @@ class Batches:
     def _take(self, own: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches out of the device's memory; their rows go there once for all steps."""
         if own:
-            on_device = torch.cat(own).to(self._device).split([len(rows) for rows in own])
+            on_device = torch.split(torch.cat(own).to(self._device), [len(rows) for rows in own])
             for rows, there in zip(own, on_device, strict=True):
                 yield self._x[there], self._present[rows]
 
