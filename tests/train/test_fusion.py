@@ -21,7 +21,7 @@ def test_fusion_by_hand():
     np.testing.assert_array_equal(fuse_logits([first, second], [0, 1]), second)
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, 1.0, 1.0], [-1.0, 1.0], [0.0, 0.0], [np.nan, 1]])
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 1.0, 1.0], [-1.0, 3.0], [0.0, 0.0], [np.nan, 1]])
 def test_faulty_weights_are_refused(weights):
     with pytest.raises(InputError, match="--weights: expected"):
         fuse_logits([np.zeros((1, 2), np.float32)] * 2, weights)
