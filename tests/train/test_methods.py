@@ -68,3 +68,14 @@ def test_encoder_of_a_run_embeds(finished, data):
     assert features.shape[0] == len(data.xyz)
     assert np.isfinite(features).all()
     assert features.std(axis=0).max() > 0
+
+
+@pytest.mark.parametrize("stage", ["crossclr.cross_epoch", "aimclr.mining_epoch"])
+def test_stages_begin_when_they_are_told_to(data, tmp_path, stage):
+    losses = []
+    for epoch in (1, 9):
+        config = config_of(stage.partition(".")[0], "training.epochs=2", f"{stage}={epoch}")
+        pretrain(data, config, tmp_path / str(epoch))
+        losses.append([row["loss"] for row in read_rows(tmp_path / str(epoch))])
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][1] != losses[1][1]
