@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from iospstl_core.errors import InputError
 from iospstl_core.files import read_json
+from iospstl_core.kinect_bodies import TRACKED
 from iospstl_core.skeleton import NTU_25, SkeletonLayout, layout_from_mapping, layout_to_mapping
 from iospstl_core.skeleton_file import read_skeleton_file
 from iospstl_core.store import Store, open_store
@@ -24,6 +25,9 @@ from iospstl_train.occlusion.measured_gaps import (
     joints_in,
     measure_gaps,
 )
+
+_Sequence = tuple[NDArray[np.float32], NDArray[np.bool_]]
+"""xyz (n_frames, n_persons, n_joints, 3), NaN where lost, and present (n_frames, n_persons)."""
 
 KINECT_FPS = 30.0
 _ANY_SPLIT = "train: label in 0; test: label not in 0"
@@ -44,7 +48,8 @@ class SensorSettings:
     min_confidence: float = 0.5
     """.npz: a joint of lower confidence was lost. Sources that give 0 or 1 need no other."""
     inferred_is_missing: bool = True
-    """.skeleton: a joint that the Kinect inferred was lost; False: only what it did not track."""
+    """.skeleton and stores of them: a joint that the Kinect inferred was lost; False: only what it
+    did not track."""
     layout: str = "ntu-25"
     """.npz: joints of the archive, a layout by name or a YAML joint list."""
     fps: float = 30.0
@@ -113,19 +118,31 @@ def _measure(
     """Read a recording of any kind."""
     if (path / "manifest.json").is_file():
         store = open_store(path)
-        sequences = [store.sequence(index) for index in range(len(store))]
-        return _of(sequences, store.layout, store.fps, path)
+        return _of(_of_store(store, settings), store.layout, store.fps, path)
     if path.is_dir() or path.suffix == ".skeleton":
         files = sorted(path.rglob("*.skeleton")) if path.is_dir() else [path]
         if not files:
             raise InputError(f"{path}: {NEEDED}; got a folder without any")
         is_missing = settings.inferred_is_missing
-        sequences = [read_skeleton_file(file, inferred_is_missing=is_missing) for file in files]
+        found = (read_skeleton_file(file, inferred_is_missing=is_missing) for file in files)
+        sequences = [(persons.xyz, persons.present) for persons in found]
         return _of(sequences, NTU_25, KINECT_FPS, path)
     if path.suffix == ".npz":
         return _measure_archive(path, settings)
-    found = "another file" if path.exists() else "nothing there"
-    raise InputError(f"{path}: {NEEDED}; got {found}")
+    got = "another file" if path.exists() else "nothing there"
+    raise InputError(f"{path}: {NEEDED}; got {got}")
+
+
+def _of_store(store: Store, settings: SensorSettings) -> list[_Sequence]:
+    """All sequences of a store; joints that were only inferred as lost, where it says which."""
+    sequences = [store.sequence(index) for index in range(len(store))]
+    if store.tracking is None or not settings.inferred_is_missing:
+        return sequences
+    states = (store.tracking[store.frames(index)] for index in range(len(store)))
+    return [
+        (np.where((state == TRACKED)[..., None], xyz, np.float32(np.nan)), present)
+        for (xyz, present), state in zip(sequences, states, strict=True)
+    ]
 
 
 def _measure_archive(
@@ -150,7 +167,7 @@ def _measure_archive(
 
 
 def _of(
-    sequences: list[tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    sequences: list[_Sequence],
     layout: SkeletonLayout,
     fps: float,
     path: Path,

@@ -1,5 +1,6 @@
 import json
 import shutil
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 from iospstl_core.errors import InputError
 from iospstl_core.skeleton import KINECT_V1_20, NTU_25, SkeletonLayout, layout_to_mapping
 from iospstl_core.store import find_occlusion, open_store
+from iospstl_train.data.prepare import prepare
+from iospstl_train.data.recording import Recording
+from iospstl_train.data.source import Source
 from iospstl_train.occlusion.kind import SkeletonSequence
 from iospstl_train.occlusion.measured_gaps import (
     MeasuredGaps,
@@ -186,7 +190,12 @@ def test_tracking_states_are_read(store, tmp_path):
     state[5, 0, 3] = 0
     xyz, _ = record(np.zeros_like(missing))
     write_skeleton_file(tmp_path / "some" / "one.skeleton", xyz, tracking_state=state)
-    for path in (tmp_path / "some", tmp_path / "some" / "one.skeleton"):
+    _, present = record(missing)
+    stored = Recording("a", xyz, present, 0, tracking=state.astype(np.int8))
+    splits = {"all": "train: label in 0; test: label not in 0"}
+    source = Source("mine", NTU_25, ("wave",), 1, 30.0, splits, (stored,), copy)
+    prepare(source, tmp_path / "stored", {}, 1)
+    for path in (tmp_path / "some", tmp_path / "some" / "one.skeleton", tmp_path / "stored"):
         np.testing.assert_array_equal(columns_of(path, store).measured.missing, missing)
     untracked = replace(SETTINGS, inferred_is_missing=False)
     only_lost = columns_of(tmp_path / "some", store, untracked).measured.missing
