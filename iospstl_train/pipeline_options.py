@@ -11,7 +11,7 @@ from typing import Any
 from iospstl_core.errors import InputError
 from iospstl_core.files import read_json, sha256_of, write_json
 from iospstl_core.store import Occlusion, Store, find_occlusion
-from iospstl_train.config import Config, config_to_dict
+from iospstl_train.config import Config, config_from_dict, config_to_dict
 from iospstl_train.imputing import METHODS
 from iospstl_train.occlusion.kinds import KINDS
 from iospstl_train.training.pretrain import find_device
@@ -101,6 +101,8 @@ def claim_folder(options: PipelineOptions, provenance: Mapping[str, Any]) -> Non
     path = options.out / "pipeline.json"
     if path.is_file():
         before = read_json(path)
+        known = config_from_dict(before.get("config", {}), str(path))
+        before["config"] = _as_json(config_to_dict(known))  # an older release had fewer settings
         changed = [key for key in described if before.get(key) != _as_json(described[key])]
         if changed:
             raise InputError(

@@ -105,6 +105,9 @@ def test_interrupted_pipeline_goes_on_where_it_stopped(command, root, tmp_path, 
     assert trained == [0, 1, 0, 1]  # stage 1 was there, stage 2 began
     assert run(out)[0] == 0
     assert trained == [0, 1, 0, 1, 1]
+    described = json.loads((out / "pipeline.json").read_text())
+    del described["config"]["sensor"]  # as an older release, which knew no such section
+    (out / "pipeline.json").write_text(json.dumps(described))
     status, table, _ = run(out)  # all is there: nothing is trained
     assert status == 0
     assert trained == [0, 1, 0, 1, 1]
