@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 INSTALLED := setup.py setup.cfg constraints.txt package.xml \
-	$(wildcard scripts/* launch/*.launch.py config/*.yaml config/joint_maps/*.yaml rviz/*.rviz)
+	$(wildcard scripts/* launch/*.launch.py config/*.yaml config/joint_maps/*.yaml config/paper/*.yaml rviz/*.rviz)
 
 BENCHMARKS ?= $(sort $(shell grep -l __main__ benchmarks/*.py))
 PYTEST_ARGS ?=
