@@ -47,8 +47,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         default=DEFAULT_PRESET,
-        help="built-in settings: mask-mixer (an encoder whose hidden joints are mask tokens; "
-        "default), small (OPSTL with a small ST-GCN); paper, or paper/METHOD, with the published "
+        help="built-in settings: mask-mixer (an encoder whose hidden joints are mask tokens), "
+        "small (OPSTL with a small ST-GCN), and paper or paper/METHOD, with the published "
         "constants and quirks",
     )
     parser.add_argument("--config", type=Path, help="YAML file with differences to the preset")
