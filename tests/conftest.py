@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 # The robot's install has no torch: what tests the toolkit is not even collected there.
-COMMANDS = [f"integration/test_{name}*" for name in ("cli", "killed", "mask", "shared")]
+COMMANDS = [f"integration/test_{name}*" for name in ("cli", "killed", "mask", "method", "shared")]
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["train", *COMMANDS]
 
 
