@@ -23,7 +23,7 @@ from iospstl_ros.clips import Take
 
 _DEPTH = 100
 _MATCH_S = 0.5
-_DELIVER = Duration(seconds=2)
+_DELIVER_S = 2.0
 
 
 class Player(Node):  # type: ignore[misc]
@@ -93,9 +93,11 @@ class Player(Node):  # type: ignore[misc]
 
     def close(self) -> None:
         """Release executor and node, once what was published has arrived."""
+        deadline = time.monotonic() + _DELIVER_S
         for publisher in self._added:
+            left_s = max(deadline - time.monotonic(), 0.0)
             with suppress(RuntimeError):  # not every middleware can tell
-                publisher.wait_for_all_acked(_DELIVER)
+                publisher.wait_for_all_acked(Duration(seconds=left_s))
         self._executor.shutdown()
         self.destroy_node()
 
