@@ -17,10 +17,10 @@ from iospstl_core.session import OnnxModel
 from iospstl_core.skeleton import NTU_25
 from iospstl_core.store import Store
 from iospstl_core.streams import to_network
-from iospstl_train.config import ImputationSettings
 from iospstl_train.data.windows import WindowSet
 from iospstl_train.imputing import Clusters
 from iospstl_train.models.encoder import Encoder
+from iospstl_train.settings import ImputationSettings
 from iospstl_train.training.onnx_file import to_onnx
 
 FloatArray = NDArray[np.float32]

@@ -12,7 +12,6 @@ from iospstl_core.errors import InputError
 from iospstl_core.files import read_json
 from iospstl_core.store import find_occlusion
 from iospstl_train.cli_options import check_out
-from iospstl_train.config import ImputationSettings
 from iospstl_train.evaluation.labels import describe_labels
 from iospstl_train.evaluation.linear import evaluate_encoder
 from iospstl_train.export import (
@@ -23,6 +22,7 @@ from iospstl_train.export import (
 )
 from iospstl_train.imputing import open_imputed
 from iospstl_train.labeling import draft_of, label_export
+from iospstl_train.settings import ImputationSettings
 from iospstl_train.steps import completed_windows, load_data, take_over
 from iospstl_train.training.pretrain import RUN_FILE, load_encoder
 

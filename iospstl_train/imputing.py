@@ -32,8 +32,8 @@ from iospstl_core.imputation.plain import (
 from iospstl_core.imputation.restore import RestoreImputer
 from iospstl_core.session import OnnxModel
 from iospstl_train.cluster_fill import fill_clusters
-from iospstl_train.config import ImputationSettings
 from iospstl_train.data.windows import WindowSet
+from iospstl_train.settings import ImputationSettings
 
 FloatArray = NDArray[np.float32]
 

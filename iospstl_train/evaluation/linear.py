@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from iospstl_train.config import RATE_DROP, SGD_MOMENTUM, Config, LinearSettings
+from iospstl_train.config import Config
 from iospstl_train.data.windows import WindowSet
 from iospstl_train.evaluation.fusion import join_classifiers
 from iospstl_train.models.encoder import Encoder
 from iospstl_train.models.stream_encoders import StreamEncoders
+from iospstl_train.settings import RATE_DROP, SGD_MOMENTUM, LinearSettings
 from iospstl_train.training.embed import embed
 
 Labeled: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from iospstl_core.errors import InputError
 from iospstl_core.streams import to_network
-from iospstl_train.config import TrainingSettings
 from iospstl_train.data.windows import WindowSet
 from iospstl_train.methods.mask_views import mask_pool
+from iospstl_train.settings import TrainingSettings
 from iospstl_train.training.memory import free_memory
 from iospstl_train.training.processes import n_processes, process_index
 

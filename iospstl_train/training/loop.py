@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from iospstl_core.errors import InputError
-from iospstl_train.config import RATE_DROP, Config, TrainingSettings
+from iospstl_train.config import Config
 from iospstl_train.methods.method import Method
+from iospstl_train.settings import RATE_DROP, TrainingSettings
 from iospstl_train.training.batches import Batch, Batches, PretrainData
 from iospstl_train.training.checkpoint import save_checkpoint
 from iospstl_train.training.failures import failures_named, find_bad

@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from iospstl_core.errors import InputError
-from iospstl_train.config import SGD_MOMENTUM, TrainingSettings
 from iospstl_train.models.stgcn import StgcnEncoder
+from iospstl_train.settings import SGD_MOMENTUM, TrainingSettings
 from iospstl_train.training.batches import Batch
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from iospstl_core.errors import InputError
-from iospstl_train.config import LinearSettings
 from iospstl_train.evaluation.fusion import fuse_logits, join_classifiers
 from iospstl_train.evaluation.linear import evaluate_linear, evaluate_parts
+from iospstl_train.settings import LinearSettings
 
 SETTINGS = LinearSettings(epochs=60, batch_size=32, learning_rate=0.05)
 

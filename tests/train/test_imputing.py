@@ -6,7 +6,6 @@ import pytest
 
 from iospstl_core.errors import InputError
 from iospstl_core.imputation.fill import CellSource, Filled
-from iospstl_train.config import ImputationSettings
 from iospstl_train.data.windows import WindowSet
 from iospstl_train.imputing import (
     METHODS,
@@ -17,6 +16,7 @@ from iospstl_train.imputing import (
     save_imputed,
 )
 from iospstl_train.models.restorer import RestorerSettings
+from iospstl_train.settings import ImputationSettings
 from iospstl_train.training.restore import train_restorer
 
 SETTINGS = ImputationSettings(n_clusters=4, n_neighbors=3)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from iospstl_train.config import LinearSettings
 from iospstl_train.evaluation.linear import evaluate_linear
+from iospstl_train.settings import LinearSettings
 
 SETTINGS = LinearSettings(epochs=30, batch_size=16)
 

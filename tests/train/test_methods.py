@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from iospstl_train.config import MethodName
+from iospstl_train.settings import MethodName
 from iospstl_train.training.batches import training_data
 from iospstl_train.training.checkpoint import read_checkpoint
 from iospstl_train.training.embed import embed

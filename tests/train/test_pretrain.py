@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from iospstl_core.errors import InputError
-from iospstl_train.config import TrainingSettings, load_config
+from iospstl_train.config import load_config
 from iospstl_train.methods import opstl
+from iospstl_train.settings import TrainingSettings
 from iospstl_train.training import loop
 from iospstl_train.training.embed import embed
 from iospstl_train.training.pretrain import (

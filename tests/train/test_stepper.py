@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from iospstl_core.errors import InputError
-from iospstl_train.config import TrainingSettings
+from iospstl_train.settings import TrainingSettings
 from iospstl_train.training import stepper
 from iospstl_train.training.batches import training_data
 from iospstl_train.training.checkpoint import read_checkpoint
