@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
-from iospstl_train.methods.augment import AugmentSettings, StreamDraw, augment, draw_stream
+from iospstl_train.methods.augment import AugmentSettings, StreamDraw, draw_stream
 from iospstl_train.methods.contrast import (
     ContrastSettings,
     contrast_loss,
@@ -145,7 +145,7 @@ class AimClr(SkeletonClr):
         """Return the loss of a batch and its parts, as `Method.forward`."""
         n = len(hidden_frac)
         own = slice(0, n) if rows is None else rows
-        views = [self._view(x, n, own, generator) for _ in range(2)]
+        views = [self.crop_and_shear(x, n, own, generator) for _ in range(2)]
         drawn = draw_extreme((n, *x.shape[1:]), self.aim, self.augment_settings, generator)
         extreme = self._extreme_view(x, drawn.take(own))
         features = [embed_view(self.encoder, views[0], present), *self._embed(extreme, present)]
@@ -180,8 +180,7 @@ class AimClr(SkeletonClr):
 
     def _extreme_view(self, x: Tensor, draw: ExtremeDraw) -> Tensor:
         """Return x (n, 3, t, v, m) changed as drawn; what is not observed stays 0."""
-        mirror = self.augment_settings.flip == "mirror"
-        x = augment(x, draw.moves, self.flip_order, mirror)
+        x = self.move(x, draw.moves)
         x = x + draw.noise.to(x) * (x != 0).any(dim=1, keepdim=True)
         x = blur(x, draw.blur_deviation.to(x), self.aim)
         axis = torch.arange(3, device=x.device)

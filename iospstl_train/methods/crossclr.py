@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
-from iospstl_train.methods.augment import AugmentSettings, augment, draw_crop_and_shear
+from iospstl_train.methods.augment import AugmentSettings
 from iospstl_train.methods.contrast import (
     ContrastSettings,
     Keys,
@@ -92,13 +92,10 @@ class CrossClr(Method):
             head = copy.deepcopy(heads["motion"])
             head[-1] = keys["joint"].head
             keys["motion"].head = head.requires_grad_(False)
-        super().__init__(encoder, nn.ModuleDict(heads), layout)
+        super().__init__(encoder, nn.ModuleDict(heads), augment_settings, layout)
         self.keys = nn.ModuleDict(keys)
         self.contrast = contrast
         self.settings = settings
-        self.augment_settings = augment_settings
-        self.flip_order: Tensor
-        self.register_buffer("flip_order", torch.from_numpy(layout.flip_order), persistent=False)
         self.is_crossing = False
 
     def begin_epoch(self, epoch: int) -> None:
@@ -116,7 +113,7 @@ class CrossClr(Method):
         """Return the loss of a batch and its parts, as `Method.forward`."""
         n = len(hidden_frac)
         own = slice(0, n) if rows is None else rows
-        views = [self._view(x, n, own, generator) for _ in range(2)]
+        views = [self.crop_and_shear(x, n, own, generator) for _ in range(2)]
         queries = {name: self._query(views[0], name, present) for name in STREAMS}
         if self.training:
             self._follow()
@@ -162,11 +159,6 @@ class CrossClr(Method):
         for name in STREAMS[1:] if is_partial else STREAMS:
             encoder = cast(StreamEncoders, self.encoder).encoders[name]
             self._keys(name).follow(encoder, cast(nn.ModuleDict, self.projector)[name])
-
-    def _view(self, x: Tensor, n: int, own: slice, generator: Generator) -> Tensor:
-        """Return one view of the own samples out of n, all of which are drawn for."""
-        draw = draw_crop_and_shear(n, x.shape[2], self.augment_settings, generator).take(own)
-        return augment(x, draw, self.flip_order, mirror=False)
 
 
 def cross(own: Tensor, other: Tensor, settings: CrossClrSettings) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
-from iospstl_train.methods.augment import AugmentSettings, augment, draw_stream
+from iospstl_train.methods.augment import AugmentSettings, draw_stream
 from iospstl_train.methods.barlow_twins import (
     DECORRELATE,
     barlow_twins_parts,
@@ -72,12 +72,10 @@ class MaskViews(Method):
         hidden: Tensor | None = None,
         layout: SkeletonLayout = NTU_25,
     ) -> None:
-        super().__init__(encoder, make_projector(embedding_size, loss.projector_width), layout)
+        projector = make_projector(embedding_size, loss.projector_width)
+        super().__init__(encoder, projector, augment_settings, layout)
         self.loss = loss
         self.settings = settings
-        self.augment_settings = augment_settings
-        self.flip_order: Tensor
-        self.register_buffer("flip_order", torch.from_numpy(layout.flip_order), persistent=False)
         self.hidden: Tensor | None
         self.register_buffer("hidden", hidden, persistent=False)
 
@@ -120,8 +118,7 @@ class MaskViews(Method):
     def _view(self, x: Tensor, n: int, own: slice, share: float, generator: Generator) -> Tensor:
         """Return one view of the own samples out of n, all of which are drawn for."""
         moves = draw_stream(n, x.shape[2], self.augment_settings, generator).take(own)
-        mirror = self.augment_settings.flip == "mirror"
-        moved = augment(x, moves, self.flip_order, mirror)
+        moved = self.move(x, moves)
         if self.hidden is None or not len(self.hidden):
             return moved
         masks = draw_masks(n, x.shape[4], len(self.hidden), share, generator).take(own)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Generator, Tensor, nn
 
 from iospstl_core.skeleton import SkeletonLayout
+from iospstl_train.methods.augment import (
+    AugmentSettings,
+    StreamDraw,
+    augment,
+    draw_crop_and_shear,
+)
 from iospstl_train.methods.drawn_masks import DrawnMasks
 
 
@@ -20,17 +27,27 @@ class Method(nn.Module):
         From windows (n, 3, t, v, m) to embeddings.
     projector : nn.Module
         From embeddings to where the loss is.
+    augment_settings : AugmentSettings
     layout : SkeletonLayout
     """
 
     remedy = "lower training.learning_rate"
     """Against embeddings that collapse."""
 
-    def __init__(self, encoder: nn.Module, projector: nn.Module, layout: SkeletonLayout) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        augment_settings: AugmentSettings,
+        layout: SkeletonLayout,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector
         self.layout = layout
+        self.augment_settings = augment_settings
+        self.flip_order: Tensor
+        self.register_buffer("flip_order", torch.from_numpy(layout.flip_order), persistent=False)
         self.drawn_masks = DrawnMasks(layout.n_joints)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -65,3 +82,12 @@ class Method(nn.Module):
             Of the global batch: the samples in x; all if left out.
         """
         raise NotImplementedError
+
+    def move(self, x: Tensor, draw: StreamDraw) -> Tensor:
+        """Return x (n, 3, t, v, m) cropped, sheared, turned and flipped as drawn."""
+        return augment(x, draw, self.flip_order, self.augment_settings.flip == "mirror")
+
+    def crop_and_shear(self, x: Tensor, n: int, own: slice, generator: Generator) -> Tensor:
+        """Return one view of the own samples out of n, all of which are drawn for."""
+        draw = draw_crop_and_shear(n, x.shape[2], self.augment_settings, generator)
+        return self.move(x, draw.take(own))

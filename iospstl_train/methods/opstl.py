@@ -18,7 +18,6 @@ from iospstl_core.skeleton import NTU_25, SkeletonLayout
 from iospstl_train.methods.augment import (
     AugmentSettings,
     StreamDraw,
-    augment,
     draw_stream,
     take_frames,
 )
@@ -130,11 +129,8 @@ class Opstl(Method):
         layout: SkeletonLayout = NTU_25,
     ) -> None:
         projector = make_projector(embedding_size, settings.projector_width)
-        super().__init__(encoder, projector, layout)
+        super().__init__(encoder, projector, augment_settings, layout)
         self.settings = settings
-        self.augment_settings = augment_settings
-        self.flip_order: Tensor
-        self.register_buffer("flip_order", torch.from_numpy(layout.flip_order), persistent=False)
 
     def forward(
         self,
@@ -164,12 +160,11 @@ class Opstl(Method):
         self, x: Tensor, draw: BatchDraw, present: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Return the loss of a batch, as `forward`, for given draws."""
-        settings, mirror = self.settings, self.augment_settings.flip == "mirror"
+        settings = self.settings
         if present is None:
             present = (x != 0).any(dim=3).any(dim=2).any(dim=1).cpu()
         anchor, temporal, spatial = (
-            augment(x, stream, self.flip_order, mirror)
-            for stream in (draw.anchor, draw.temporal, draw.spatial)
+            self.move(x, stream) for stream in (draw.anchor, draw.temporal, draw.spatial)
         )
         temporal = drop_frames(temporal, settings.masked_frames, draw.ranks.to(x.device))
         streams = ((anchor, None), (temporal, None), (spatial, draw.kept_joints.to(x.device)))

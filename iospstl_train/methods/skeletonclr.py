@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Generator, Tensor, nn
 
 from iospstl_core.skeleton import NTU_25, SkeletonLayout
-from iospstl_train.methods.augment import AugmentSettings, augment, draw_crop_and_shear
+from iospstl_train.methods.augment import AugmentSettings
 from iospstl_train.methods.contrast import (
     ContrastSettings,
     Keys,
@@ -41,12 +40,9 @@ class SkeletonClr(Method):
         layout: SkeletonLayout = NTU_25,
     ) -> None:
         head = make_head(embedding_size, settings.feature_size)
-        super().__init__(encoder, head, layout)
+        super().__init__(encoder, head, augment_settings, layout)
         self.keys = Keys(encoder, head, settings)
         self.settings = settings
-        self.augment_settings = augment_settings
-        self.flip_order: Tensor
-        self.register_buffer("flip_order", torch.from_numpy(layout.flip_order), persistent=False)
 
     def forward(
         self,
@@ -59,7 +55,7 @@ class SkeletonClr(Method):
         """Return the loss of a batch and its parts, as `Method.forward`."""
         n = len(hidden_frac)
         own = slice(0, n) if rows is None else rows
-        views = [self._view(x, n, own, generator) for _ in range(2)]
+        views = [self.crop_and_shear(x, n, own, generator) for _ in range(2)]
         queries = to_unit_rows(self.projector(embed_view(self.encoder, views[0], present)))
         if self.training:
             self.keys.follow(self.encoder, self.projector)
@@ -69,11 +65,6 @@ class SkeletonClr(Method):
         if self.training:
             self.keys.push(keys)
         return {"loss": loss, **describe_similarity(similarity)}
-
-    def _view(self, x: Tensor, n: int, own: slice, generator: Generator) -> Tensor:
-        """Return one view of the own samples out of n, all of which are drawn for."""
-        draw = draw_crop_and_shear(n, x.shape[2], self.augment_settings, generator).take(own)
-        return augment(x, draw, self.flip_order, mirror=False)
 
 
 def describe_similarity(similarity: Tensor) -> dict[str, Tensor]:
